@@ -1,0 +1,73 @@
+// Tells the kernel what it must no longer believe: names, attributes and pages that changed without
+// its knowledge, that is by the command through this daemon, by another owner, or (pages) by a direct
+// write beside a cached one. Owned by Operations; the Store's observer.
+//
+// Telling the kernel can wait for locks that a process holds while it waits for an answer of ours: a
+// folder's lock for names, a page's lock for pages. So it is never done by a thread that answers
+// requests. There is one thread for names, which may wait for any request, and one for pages, which
+// waits for reads and writes only; those are always answered by the session's workers.
+//
+// Changes that come as requests of the kernel are marked by an OwnChange for the time of the Store's
+// call: the kernel knows them already, and being told would make it drop names in use.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "fuse/blocking_lane.h"
+#include "fuse/inodes.h"
+#include "fuse/libfuse.h"
+#include "snapshots/store.h"
+
+namespace quoin {
+
+class CacheNotifier final : public StoreObserver {
+ public:
+  // Both must outlive the notifier.
+  CacheNotifier(Store& store, const Inodes& inodes);
+  ~CacheNotifier() override;
+
+  // From now on there is a kernel to tell.
+  void SetSession(fuse_session* session) { session_ = session; }
+  // There is none any more. What was to be called after telling is called now.
+  void Stop();
+
+  // While it lives, changes made by this thread are known to the kernel under vdis/ (but not in the
+  // mirror under snapshots/).
+  class OwnChange {
+   public:
+    OwnChange();
+    ~OwnChange();
+    OwnChange(const OwnChange&) = delete;
+    OwnChange& operator=(const OwnChange&) = delete;
+  };
+
+  void NameChanged(const std::string& name) override;
+  void SnapshotChanged(const Id& vdi, const std::string& snapshot) override;
+  void SizeOrAttributesChanged(const Id& vdi) override;
+  void ContentReplaced(const Id& vdi) override;
+
+  // Drops the kernel's pages of these bytes, then calls `done`.
+  template <typename Done>
+  void DropPages(uint64_t number, uint64_t offset, uint64_t length, Done done) {
+    pages_.Post([this, number, offset, length, done = std::move(done)]() mutable {
+      DropPagesNow(number, offset, length);
+      done();
+    });
+  }
+
+ private:
+  void DropName(uint64_t folder, const std::string& name);
+  void DropAttributes(uint64_t number);
+  void DropPagesNow(uint64_t number, uint64_t offset, uint64_t length);
+  void DropNameIn(const std::string& folder, const std::string& name, bool in_vdis);
+
+  Store& store_;
+  const Inodes& inodes_;
+  std::atomic<fuse_session*> session_{nullptr};
+  BlockingLane names_{1};
+  BlockingLane pages_{1};
+};
+
+}  // namespace quoin

@@ -1,0 +1,61 @@
+// The open files of the mount: what the kernel's file handles point to, and per VDI how many there
+// are. Owned by Operations; thread-safe, and not on the way of reads and writes, which use the handle
+// that the kernel sends along. In memory only.
+//
+// Why waiting: close(2) returns when the kernel has sent FLUSH; it sends RELEASE later, on its own.
+// "cp a vdis/b; rm vdis/b" would find the file still open. So a change that needs the VDI to itself
+// waits for releases that are to be expected.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "blockstore/base/mutex.h"
+#include "fuse/node.h"
+#include "snapshots/store.h"
+
+namespace quoin {
+
+struct FileHandle {
+  std::shared_ptr<Node> node;
+  bool uses_page_cache = false;
+  bool writable = false;            // only ever a VDI's
+  Image* image = nullptr;           // what is read: of `vdi` or `snapshot`; null for a control file
+  VdiHandle vdi;                    // of a kVdi
+  std::shared_ptr<Image> snapshot;  // of a kSnapshot
+  std::string text;                 // of a control file: its content as of the open
+  // The last thing that happened was close(2) of a descriptor.
+  std::atomic<bool> flushed{false};
+};
+
+class OpenFiles {
+ public:
+  // The handle is known to the kernel by its address until Close.
+  FileHandle* Add(std::unique_ptr<FileHandle> handle);
+  // Closes it, which flushes and lets go of the VDI if it was the last; the error of that.
+  Status Close(FileHandle* handle);
+  void CloseAll();
+
+  // Returns when no file of the node is open, true, or when that is not to be expected soon, false:
+  // at once if it is not open, after 1 s if all its handles look as if they were being closed, after
+  // 0.1 s otherwise.
+  bool WaitUntilUnused(uint64_t number);
+
+ private:
+  struct OfNode {
+    std::vector<FileHandle*> open;
+    size_t closing = 0;
+  };
+  bool AllFlushed(uint64_t number) const QUOIN_REQUIRES(mutex_);
+
+  Mutex mutex_{LockRank::kTree};
+  Condition closed_;
+  std::unordered_map<FileHandle*, std::unique_ptr<FileHandle>> handles_ QUOIN_GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, OfNode> nodes_ QUOIN_GUARDED_BY(mutex_);
+};
+
+}  // namespace quoin

@@ -1,0 +1,177 @@
+// The kernel's requests, one method each. A method finds the node or handle that is meant, asks the
+// Store, and answers. Owned by Session; called by its workers, any number at once.
+//
+// Reads, writes and what is answered from memory run on the calling worker, without a lock or an
+// allocation; all else may wait and goes to the blocking lane. Methods that do so copy what they are
+// given: names and data lie in the worker's buffer, which is used again when the method returns.
+//
+// Lock order: none. No lock is held while the Store is called or the kernel answered; Inodes and
+// OpenFiles lock for themselves.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "fuse/blocking_lane.h"
+#include "fuse/cache_notifier.h"
+#include "fuse/control_files.h"
+#include "fuse/folder_handle.h"
+#include "fuse/init_exchange.h"
+#include "fuse/inodes.h"
+#include "fuse/libfuse.h"
+#include "fuse/metrics.h"
+#include "fuse/open_files.h"
+#include "fuse/request.h"
+#include "fuse/tree.h"
+#include "snapshots/store.h"
+
+namespace quoin {
+
+class Operations {
+ public:
+  // `store` must outlive it.
+  Operations(Store& store, std::function<std::string()> status_json);
+  ~Operations();
+  Operations(const Operations&) = delete;
+  Operations& operator=(const Operations&) = delete;
+
+  // What libfuse calls; the user data of its session is the Operations.
+  static const fuse_lowlevel_ops& Table();
+  InitExchange& init_exchange() { return init_exchange_; }
+  // The session to tell of changes; null when it is going away.
+  void SetSession(fuse_session* session) { notifier_.SetSession(session); }
+  // When no request comes any more: ends what is under way and closes what is still open.
+  void Finish();
+
+  // --- names (operations_names.cc) -----------------------------------------------------------
+  void Lookup(Request request, fuse_ino_t parent, const char* name);
+  void Forget(Request request, fuse_ino_t number, uint64_t references);
+  void ForgetMany(Request request, size_t count, fuse_forget_data* forgets);
+  void ReadLink(Request request, fuse_ino_t number);
+  void MakeNode(Request request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device);
+  void MakeFolder(Request request, fuse_ino_t parent, const char* name, mode_t mode);
+  void Unlink(Request request, fuse_ino_t parent, const char* name);
+  void RemoveFolder(Request request, fuse_ino_t parent, const char* name);
+  void SymbolicLink(Request request, const char* target, fuse_ino_t parent, const char* name);
+  void Rename(Request request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+              const char* new_name, unsigned flags);
+  void Link(Request request, fuse_ino_t number, fuse_ino_t new_parent, const char* new_name);
+
+  // --- opening and closing (operations_open.cc) ------------------------------------------------
+  void Open(Request request, fuse_ino_t number, fuse_file_info* file);
+  void Create(Request request, fuse_ino_t parent, const char* name, mode_t mode,
+              fuse_file_info* file);
+  void Flush(Request request, fuse_ino_t number, fuse_file_info* file);
+  void Release(Request request, fuse_ino_t number, fuse_file_info* file);
+
+  // --- file data (operations_data.cc) ----------------------------------------------------------
+  void Read(Request request, fuse_ino_t number, size_t size_bytes, off_t offset,
+            fuse_file_info* file);
+  void Write(Request request, fuse_ino_t number, const char* data, size_t size_bytes, off_t offset,
+             fuse_file_info* file);
+  void Sync(Request request, fuse_ino_t number, int data_only, fuse_file_info* file);
+  void Allocate(Request request, fuse_ino_t number, int mode, off_t offset, off_t length,
+                fuse_file_info* file);
+  void Seek(Request request, fuse_ino_t number, off_t offset, int whence, fuse_file_info* file);
+  void CopyRange(Request request, fuse_ino_t source, off_t source_offset,
+                 fuse_file_info* source_file, fuse_ino_t target, off_t target_offset,
+                 fuse_file_info* target_file, size_t length, int flags);
+
+  // --- attributes (operations_attributes.cc) ---------------------------------------------------
+  void GetAttributes(Request request, fuse_ino_t number, fuse_file_info* file);
+  void SetAttributes(Request request, fuse_ino_t number, struct stat* wanted, int to_set,
+                     fuse_file_info* file);
+  void StatFs(Request request, fuse_ino_t number);
+  void SetXattr(Request request, fuse_ino_t number, const char* name, const char* value,
+                size_t size_bytes, int flags);
+  void GetXattr(Request request, fuse_ino_t number, const char* name, size_t room_bytes);
+  void ListXattr(Request request, fuse_ino_t number, size_t room_bytes);
+  void RemoveXattr(Request request, fuse_ino_t number, const char* name);
+
+  // --- folders (operations_folders.cc) ---------------------------------------------------------
+  void OpenFolder(Request request, fuse_ino_t number, fuse_file_info* file);
+  void ReadFolder(Request request, fuse_ino_t number, size_t room_bytes, off_t offset,
+                  fuse_file_info* file);
+  void ReadFolderPlus(Request request, fuse_ino_t number, size_t room_bytes, off_t offset,
+                      fuse_file_info* file);
+  void ReleaseFolder(Request request, fuse_ino_t number, fuse_file_info* file);
+  void SyncFolder(Request request, fuse_ino_t number, int data_only, fuse_file_info* file);
+
+  Metrics& metrics() { return metrics_; }
+
+ private:
+  // The node, or an answer of ESTALE and null.
+  std::shared_ptr<Node> Find(Request& request, fuse_ino_t number);
+
+  // names
+  void AnswerEntry(Request request, const Node& parent, const std::string& name,
+                   const Found& found);
+  Entry RememberEntry(const Node& parent, const std::string& name, const Found& found);
+  Result<Found> MakeFile(const Node& parent, const std::string& name, mode_t mode,
+                         const fuse_ctx& caller);
+  Status TakeSnapshot(const Node& folder, const std::string& name);
+  Status RemoveVdi(const Node& folder, const std::string& name);
+  Status RenameInVdis(const Node& from, const std::string& name, const Node& to,
+                      const std::string& new_name);
+  Status RenameEntry(const Node& from, const std::string& name, const Node& to,
+                     const std::string& new_name);
+
+  // opening
+  Result<std::unique_ptr<FileHandle>> OpenNode(const std::shared_ptr<Node>& node, int flags);
+  Result<std::unique_ptr<FileHandle>> OpenVdi(const std::shared_ptr<Node>& node, int flags);
+  Result<std::unique_ptr<FileHandle>> OpenSnapshot(const std::shared_ptr<Node>& node, int flags,
+                                                   bool just_taken);
+  void CreateNow(Request request, const Node& parent, const std::string& name, mode_t mode,
+                 int flags);
+
+  // data
+  void FinishWrite(Request request, FileHandle& handle, off_t offset, size_t size_bytes);
+  Status AllocateIn(FileHandle& handle, int mode, uint64_t offset, uint64_t length);
+
+  // attributes
+  Status ApplyAttributes(const Node& node, const struct stat& wanted, int to_set,
+                         const FileHandle* handle, pid_t caller);
+  Status ApplyToVdi(const Node& node, const struct stat& wanted, int to_set,
+                    const FileHandle* handle);
+  Status ApplyToFolder(const Node& node, const struct stat& wanted, int to_set);
+  Status Truncate(const Node& node, uint64_t size_bytes, bool through_handle);
+  Result<std::vector<std::pair<std::string, std::string>>> Xattrs(const Node& node);
+
+  // folders
+  void ReadFolderNow(Request request, FolderHandle& handle, size_t room_bytes, off_t offset,
+                     bool with_attributes);
+  size_t AddEntry(const Request& request, FolderHandle& handle, size_t index, char* room,
+                  size_t room_bytes, bool with_attributes);
+  size_t AddListed(const Request& request, FolderHandle& handle, const Listed& listed,
+                   off_t next_offset, char* room, size_t room_bytes, bool with_attributes);
+
+  Store& store_;
+  Metrics metrics_;
+  Inodes inodes_;
+  const Tree tree_;
+  const ControlFiles control_files_;
+  OpenFiles open_files_;
+  InitExchange init_exchange_;
+  Mutex folders_mutex_{LockRank::kTree};
+  std::unordered_map<FolderHandle*, std::unique_ptr<FolderHandle>> folders_
+      QUOIN_GUARDED_BY(folders_mutex_);
+  // Destroyed first, so that their threads find all of the above.
+  CacheNotifier notifier_;
+  BlockingLane lane_;
+};
+
+// Where a worker of the session reads and writes. Null on every other thread.
+struct WorkerBuffer {
+  std::span<std::byte> read_buffer;  // aligned to a page, kMaxRequestBytes
+  uint64_t moved_bytes = 0;          // by the request that is being answered
+};
+WorkerBuffer*& CurrentWorkerBuffer();
+
+// The largest read or write that the kernel may send.
+inline constexpr size_t kMaxRequestBytes = size_t{1} << 20;
+
+}  // namespace quoin

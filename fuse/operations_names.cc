@@ -1,0 +1,251 @@
+// Requests that find, make, rename and remove names.
+#include <fmt/format.h>
+#include <linux/fs.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "fuse/attributes.h"
+#include "fuse/operations.h"
+
+namespace quoin {
+namespace {
+
+constexpr mode_t kPermissionBits = 0777;
+
+// What a folder answers to a change of its entries that it does not have.
+Error RefuseChangeIn(const Node& folder, const std::string& act) {
+  if (folder.key.kind == NodeKind::kRoot) {
+    return {ErrorCode::kNotPermitted,
+            fmt::format("cannot {} here: the top folder is fixed", act), "use vdis/"};
+  }
+  return {ErrorCode::kReadOnly, fmt::format("cannot {} here: the folder is read-only", act), {}};
+}
+
+double AttributeSeconds(NodeKind kind) {
+  return kind == NodeKind::kSnapshot ? kFixedSeconds : kAttributeSeconds;
+}
+
+}  // namespace
+
+Entry Operations::RememberEntry(const Node& parent, const std::string& name, const Found& found) {
+  const std::shared_ptr<Node> node = inodes_.Remember(
+      found.key, parent, name, found.snapshot.has_value() ? &*found.snapshot : nullptr);
+  Entry entry{node->number, found.attributes, kNameSeconds, AttributeSeconds(found.key.kind)};
+  if (IsFixed(found.key.kind)) entry.name_seconds = kFixedSeconds;
+  entry.attributes.st_ino = node->number;
+  return entry;
+}
+
+void Operations::AnswerEntry(Request request, const Node& parent, const std::string& name,
+                             const Found& found) {
+  const Entry entry = RememberEntry(parent, name, found);
+  if (!request.AnswerEntry(entry)) inodes_.Forget(entry.number, 1);
+}
+
+void Operations::Lookup(Request request, fuse_ino_t parent, const char* name) {
+  const std::shared_ptr<Node> folder = Find(request, parent);
+  if (folder == nullptr) return;
+  auto answer = [this, folder, name = std::string(name)](Request to_answer) {
+    const Result<Found> found = tree_.Look(*folder, name);
+    if (found) {
+      AnswerEntry(std::move(to_answer), *folder, name, *found);
+    } else {
+      to_answer.Refuse(found.error());
+    }
+  };
+  if (IsFixed(folder->key.kind) && !HoldsVdis(folder->key.kind) && !MirrorsVdis(folder->key.kind)) {
+    answer(std::move(request));
+  } else {
+    lane_.Post([answer = std::move(answer), request = std::move(request)]() mutable {
+      answer(std::move(request));
+    });
+  }
+}
+
+void Operations::Forget(Request request, fuse_ino_t number, uint64_t references) {
+  inodes_.Forget(number, references);
+  request.AnswerNone();
+}
+
+void Operations::ForgetMany(Request request, size_t count, fuse_forget_data* forgets) {
+  for (size_t i = 0; i < count; ++i) inodes_.Forget(forgets[i].ino, forgets[i].nlookup);
+  request.AnswerNone();
+}
+
+void Operations::ReadLink(Request request, fuse_ino_t number) {
+  const std::shared_ptr<Node> node = Find(request, number);
+  if (node == nullptr) return;
+  if (node->key.kind != NodeKind::kLatest) return request.Refuse(EINVAL);
+  lane_.Post([this, node, request = std::move(request)]() mutable {
+    const Result<std::string> target = tree_.LatestTarget(node->key.vdi);
+    if (target) {
+      request.AnswerText(*target);
+    } else {
+      request.Refuse(target.error());
+    }
+  });
+}
+
+Status Operations::TakeSnapshot(const Node& folder, const std::string& name) {
+  QUOIN_ASSIGN(const std::string vdi, tree_.VdiName(folder));
+  return store_.CreateSnapshots({{vdi, name}});
+}
+
+// A file that is created is a new VDI, or, in the folder of a VDI's snapshots, a new snapshot.
+Result<Found> Operations::MakeFile(const Node& parent, const std::string& name, mode_t mode,
+                                   const fuse_ctx& caller) {
+  const CacheNotifier::OwnChange own;
+  if (parent.key.kind == NodeKind::kSnapshotVdi) {
+    QUOIN_TRY(TakeSnapshot(parent, name));
+  } else if (HoldsVdis(parent.key.kind)) {
+    QUOIN_ASSIGN(const std::string path, inodes_.PathIn(parent, name));
+    Attributes attributes;
+    attributes.mode = mode & kPermissionBits;
+    attributes.uid = caller.uid;
+    attributes.gid = caller.gid;
+    QUOIN_ASSIGN(const Id id, store_.CreateVdi(path, 0, attributes));
+    static_cast<void>(id);
+  } else {
+    return Failure(RefuseChangeIn(parent, "create a file"));
+  }
+  return tree_.Look(parent, name);
+}
+
+void Operations::MakeNode(Request request, fuse_ino_t parent, const char* name, mode_t mode,
+                          dev_t) {
+  const std::shared_ptr<Node> folder = Find(request, parent);
+  if (folder == nullptr) return;
+  if (!S_ISREG(mode)) return request.Refuse(EPERM);
+  lane_.Post([this, folder, name = std::string(name), mode,
+              request = std::move(request)]() mutable {
+    const Result<Found> made = MakeFile(*folder, name, mode, request.caller());
+    if (!made) return request.Refuse(made.error());
+    const pid_t caller = request.caller().pid;
+    const Entry entry = RememberEntry(*folder, name, *made);
+    if (const auto node = inodes_.Find(entry.number); node->snapshot.has_value()) {
+      inodes_.SetCreator(*node, caller);
+    }
+    if (!request.AnswerEntry(entry)) inodes_.Forget(entry.number, 1);
+  });
+}
+
+void Operations::MakeFolder(Request request, fuse_ino_t parent, const char* name, mode_t) {
+  const std::shared_ptr<Node> folder = Find(request, parent);
+  if (folder == nullptr) return;
+  if (!HoldsVdis(folder->key.kind)) {
+    return request.Refuse(RefuseChangeIn(*folder, "make a folder"));
+  }
+  lane_.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
+    const CacheNotifier::OwnChange own;
+    const Result<Found> made =
+        inodes_.PathIn(*folder, name)
+            .and_then([this](const std::string& path) { return store_.MakeFolder(path); })
+            .and_then([&] { return tree_.Look(*folder, name); });
+    if (made) {
+      AnswerEntry(std::move(request), *folder, name, *made);
+    } else {
+      request.Refuse(made.error());
+    }
+  });
+}
+
+Status Operations::RemoveVdi(const Node& folder, const std::string& name) {
+  QUOIN_ASSIGN(const std::string path, inodes_.PathIn(folder, name));
+  const Status removed = store_.RemoveVdi(path, false);
+  if (removed || removed.error().code != ErrorCode::kBusy) return removed;
+  QUOIN_ASSIGN(const NodeKey key, tree_.Identify(folder, name));
+  if (!open_files_.WaitUntilUnused(inodes_.NumberOf(key))) return removed;
+  return store_.RemoveVdi(path, false);
+}
+
+void Operations::Unlink(Request request, fuse_ino_t parent, const char* name) {
+  const std::shared_ptr<Node> folder = Find(request, parent);
+  if (folder == nullptr) return;
+  const bool in_snapshots = folder->key.kind == NodeKind::kSnapshotVdi;
+  if (!HoldsVdis(folder->key.kind) && !in_snapshots) {
+    return request.Refuse(RefuseChangeIn(*folder, "remove a file"));
+  }
+  lane_.Post([this, folder, in_snapshots, name = std::string(name),
+              request = std::move(request)]() mutable {
+    const CacheNotifier::OwnChange own;
+    if (!in_snapshots) {
+      request.Done(RemoveVdi(*folder, name));
+    } else if (name == kLatestName) {
+      request.Refuse(EPERM);
+    } else {
+      request.Done(store_.RemoveSnapshot(folder->key.vdi, name));
+    }
+  });
+}
+
+void Operations::RemoveFolder(Request request, fuse_ino_t parent, const char* name) {
+  const std::shared_ptr<Node> folder = Find(request, parent);
+  if (folder == nullptr) return;
+  if (!HoldsVdis(folder->key.kind)) {
+    return request.Refuse(RefuseChangeIn(*folder, "remove a folder"));
+  }
+  lane_.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
+    const CacheNotifier::OwnChange own;
+    request.Done(inodes_.PathIn(*folder, name).and_then([this](const std::string& path) {
+      return store_.RemoveFolder(path);
+    }));
+  });
+}
+
+void Operations::SymbolicLink(Request request, const char*, fuse_ino_t, const char*) {
+  request.Refuse(EPERM);
+}
+
+void Operations::Link(Request request, fuse_ino_t, fuse_ino_t, const char*) {
+  request.Refuse(EPERM);
+}
+
+Status Operations::RenameInVdis(const Node& from, const std::string& name, const Node& to,
+                                const std::string& new_name) {
+  QUOIN_ASSIGN(const NodeKey key, tree_.Identify(from, name));
+  QUOIN_ASSIGN(const std::string path, inodes_.PathIn(from, name));
+  QUOIN_ASSIGN(const std::string new_path, inodes_.PathIn(to, new_name));
+  QUOIN_TRY(store_.Rename(path, new_path));
+  if (key.kind == NodeKind::kFolder) inodes_.MoveFolder(key.folder_number, to, new_name);
+  return {};
+}
+
+Status Operations::RenameEntry(const Node& from, const std::string& name, const Node& to,
+                               const std::string& new_name) {
+  const CacheNotifier::OwnChange own;
+  if (HoldsVdis(from.key.kind) && HoldsVdis(to.key.kind)) {
+    return RenameInVdis(from, name, to, new_name);
+  }
+  if (!HoldsVdis(from.key.kind) && from.key.kind != NodeKind::kSnapshotVdi) {
+    return Failure(RefuseChangeIn(from, "rename"));
+  }
+  if (!(from.key == to.key)) {
+    if (!HoldsVdis(to.key.kind) && to.key.kind != NodeKind::kSnapshotVdi) {
+      return Failure(RefuseChangeIn(to, "move something"));
+    }
+    // EXDEV would make mv copy, and a copy into a folder of snapshots begins with taking one.
+    return Fail(ErrorCode::kNotPermitted,
+                fmt::format("cannot move {}: a snapshot stays with its VDI", name), "copy it");
+  }
+  if (name == kLatestName) {
+    return Fail(ErrorCode::kNotPermitted, "cannot rename latest: it always is the newest snapshot");
+  }
+  return store_.RenameSnapshot(from.key.vdi, name, new_name);
+}
+
+void Operations::Rename(Request request, fuse_ino_t parent, const char* name,
+                        fuse_ino_t new_parent, const char* new_name, unsigned flags) {
+  const std::shared_ptr<Node> from = Find(request, parent);
+  if (from == nullptr) return;
+  const std::shared_ptr<Node> to = Find(request, new_parent);
+  if (to == nullptr) return;
+  // Nothing is ever replaced by a rename, so RENAME_NOREPLACE asks for nothing more.
+  if ((flags & ~static_cast<unsigned>(RENAME_NOREPLACE)) != 0) return request.Refuse(EINVAL);
+  lane_.Post([this, from, to, name = std::string(name), new_name = std::string(new_name),
+              request = std::move(request)]() mutable {
+    request.Done(RenameEntry(*from, name, *to, new_name));
+  });
+}
+
+}  // namespace quoin

@@ -1,0 +1,28 @@
+// Who we are: the machine (an id generated once and kept on its own disk, plus the kernel's boot id)
+// and this start of the program. Constant after loading.
+#pragma once
+
+#include <string>
+
+#include "blockstore/base/error.h"
+#include "blockstore/base/id.h"
+
+namespace quoin {
+
+struct HostIdentity {
+  Id host;                // generated on first use, kept in <state_dir>/host.id
+  std::string host_name;  // as uname says; for messages only
+  std::string boot;       // /proc/sys/kernel/random/boot_id
+  Id session;             // new for each start
+  int64_t pid = 0;
+};
+
+// Makes `state_dir` (and its parents) if needed. Local disk, so it does not go through the seam.
+Result<HostIdentity> LoadHostIdentity(const std::string& state_dir);
+
+// /var/lib/quoin, or $QUOIN_STATE_DIR.
+std::string DefaultStateDir();
+// /run/quoin, or $QUOIN_RUN_DIR: sockets and records of this host's mounts.
+std::string DefaultRunDir();
+
+}  // namespace quoin

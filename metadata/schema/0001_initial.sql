@@ -1,0 +1,66 @@
+-- From nothing to version 1. Frozen: databases on disk were made by it.
+
+PRAGMA application_id = 0x51564449;  -- "QVDI"
+PRAGMA user_version = 1;
+
+CREATE TABLE vdi (
+  only_row            INTEGER PRIMARY KEY CHECK (only_row = 1),
+  id                  TEXT    NOT NULL,
+  size_bytes          INTEGER NOT NULL,
+  mode                INTEGER NOT NULL,
+  uid                 INTEGER NOT NULL,
+  gid                 INTEGER NOT NULL,
+  atime_ns            INTEGER NOT NULL,
+  mtime_ns            INTEGER NOT NULL,
+  ctime_ns            INTEGER NOT NULL,
+  created_ns          INTEGER NOT NULL,
+  epoch               INTEGER NOT NULL,
+  head_seq            INTEGER NOT NULL REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
+  spare_seq           INTEGER REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
+  next_seq            INTEGER NOT NULL,
+  data_blocks         INTEGER NOT NULL,
+  parent_snapshot     TEXT,
+  parent_name         TEXT    NOT NULL,
+  copy_origin         TEXT,
+  copied_to_bytes     INTEGER NOT NULL,
+  head_ownership_file TEXT    NOT NULL,
+  head_published      INTEGER NOT NULL CHECK (head_published IN (0, 1))
+) STRICT;
+
+CREATE TABLE layer (
+  seq                INTEGER PRIMARY KEY,
+  parent_seq         INTEGER REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
+  state              TEXT    NOT NULL CHECK (state IN ('head', 'spare', 'frozen')),
+  name               TEXT    NOT NULL UNIQUE,
+  size_bytes         INTEGER NOT NULL,
+  has_ownership_file INTEGER NOT NULL CHECK (has_ownership_file IN (0, 1))
+) STRICT;
+
+CREATE INDEX layer_by_parent ON layer (parent_seq);
+
+CREATE TABLE snapshot (
+  id            TEXT    NOT NULL PRIMARY KEY,
+  name          TEXT    NOT NULL UNIQUE,
+  ordinal       INTEGER NOT NULL UNIQUE,
+  layer_seq     INTEGER REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
+  size_bytes    INTEGER NOT NULL,
+  data_blocks   INTEGER NOT NULL,
+  created_ns    INTEGER NOT NULL,
+  is_protected  INTEGER NOT NULL CHECK (is_protected IN (0, 1)),
+  mode          INTEGER NOT NULL,
+  uid           INTEGER NOT NULL,
+  gid           INTEGER NOT NULL,
+  atime_ns      INTEGER NOT NULL,
+  mtime_ns      INTEGER NOT NULL,
+  ctime_ns      INTEGER NOT NULL,
+  pending_group TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX snapshot_by_layer ON snapshot (layer_seq);
+
+CREATE TABLE ownership (
+  layer_seq INTEGER NOT NULL REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
+  region    INTEGER NOT NULL,
+  runs      BLOB    NOT NULL,
+  PRIMARY KEY (layer_seq, region)
+) STRICT, WITHOUT ROWID;

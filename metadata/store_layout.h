@@ -1,0 +1,47 @@
+// Where everything lies in a store's folder. Paths only; touches no file.
+#pragma once
+
+#include <string>
+
+#include "blockstore/base/id.h"
+
+namespace quoin {
+
+class StoreLayout {
+ public:
+  // `session` names the folder under tmp/ for files on their way to a name; "" is tmp/ itself.
+  explicit StoreLayout(std::string root, const std::string& session = "")
+      : root_(std::move(root)),
+        temporaries_(AllTemporaries() + (session.empty() ? "" : "/" + session)) {}
+
+  const std::string& root() const { return root_; }
+  std::string Superblock() const { return root_ + "/quoin.store"; }
+  std::string Names() const { return root_ + "/names"; }
+  std::string Vdis() const { return root_ + "/vdis"; }
+  std::string Groups() const { return root_ + "/groups"; }
+  std::string Hosts() const { return root_ + "/hosts"; }
+  // Files on their way to a name, one folder for each session; a folder whose `lock` file nobody
+  // holds is garbage.
+  std::string AllTemporaries() const { return root_ + "/tmp"; }
+  const std::string& Temporaries() const { return temporaries_; }
+  std::string TemporariesLock() const { return temporaries_ + "/lock"; }
+  // A fresh path in Temporaries().
+  std::string NewTemporary() const { return Temporaries() + "/" + Id::Random().ToString(); }
+
+  std::string Vdi(const Id& id) const { return Vdis() + "/" + id.ToString(); }
+  // A VDI's folder before its name is linked, and after its removal has been decided.
+  std::string UnfinishedVdi(const Id& id) const { return Vdi(id) + ".new"; }
+  std::string RemovedVdi(const Id& id) const { return Vdi(id) + ".removed"; }
+
+  // Inside a VDI's folder.
+  static std::string WriterLock(const std::string& vdi) { return vdi + "/writer.lock"; }
+  static std::string Database(const std::string& vdi) { return vdi + "/vdi.db"; }
+  static std::string Published(const std::string& vdi) { return vdi + "/published.db"; }
+  static std::string Layers(const std::string& vdi) { return vdi + "/layers"; }
+
+ private:
+  std::string root_;
+  std::string temporaries_;
+};
+
+}  // namespace quoin

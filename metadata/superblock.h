@@ -1,0 +1,31 @@
+// quoin.store: what makes a folder a store. JSON of at most 4 KiB, written once by `init`:
+//   {"quoin": "store", "format": 1, "id": "<32 hex>", "created": "<UTC>", "compression": "lz4"}
+// Checked before anything else is touched. A greater `format` is refused with kNewerFormat.
+#pragma once
+
+#include <string>
+
+#include "blockstore/base/file_system.h"
+#include "blockstore/base/id.h"
+
+namespace quoin {
+
+inline constexpr int kStoreFormat = 1;
+
+struct Superblock {
+  Id store_id;
+  int format = kStoreFormat;
+  std::string compression = "lz4";  // lz4, zstd or none
+  std::string created;              // ISO 8601, UTC
+};
+
+// Makes a store in `root`: an existing empty folder, or one that does not exist yet below an
+// existing one. kExists if it is a store already, kNotEmpty if other things are there. The
+// superblock is written last, so a crash leaves no store, and a second attempt may finish it.
+Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& root,
+                                   const std::string& compression);
+
+// kNotFound / kNotAStore / kNewerFormat / kCorrupt with texts that say what to do.
+Result<Superblock> ReadSuperblock(FileSystem& file_system, const std::string& root);
+
+}  // namespace quoin

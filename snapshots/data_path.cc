@@ -1,0 +1,245 @@
+#include "snapshots/data_path.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace quoin {
+
+Result<size_t> DataPath::Read(uint64_t offset, std::span<std::byte> buffer) {
+  RequestGate::Pass pass(gate_);
+  const uint64_t size = size_bytes();
+  if (offset >= size) return size_t{0};
+  buffer = buffer.first(std::min<uint64_t>(buffer.size(), size - offset));
+  QUOIN_TRY(ReadOver(head_.get(), below_, offset, buffer));
+  return buffer.size();
+}
+
+bool DataPath::HeadOwnsData(uint64_t first, uint64_t count) const {
+  const BlockRun run = head_->ownership().RunAt(first, count);
+  return run.state == BlockState::kData && run.count == count;
+}
+
+Status DataPath::Write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return {};
+  RequestGate::Pass pass(gate_);
+  if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+  const uint64_t first = offset / kBlockBytes;
+  const uint64_t count = (offset + bytes.size() - 1) / kBlockBytes - first + 1;
+  // A discard that races this write was not ordered after it: either may win.
+  if (HeadOwnsData(first, count)) return head_->Write(offset, bytes);
+  return WriteFirst(offset, bytes);
+}
+
+// Some block is not the head's data yet: complete partial blocks, write, then own. Until a block is
+// owned its bytes in the file mean nothing (they may be the rest of a discard or of an unrecorded
+// write), so such a block is always written whole, up to the end of the disk.
+Status DataPath::WriteFirst(uint64_t offset, std::span<const std::byte> bytes) {
+  const uint64_t end = offset + bytes.size();
+  const uint64_t first = offset / kBlockBytes;
+  const uint64_t count = (end - 1) / kBlockBytes - first + 1;
+  RangeLock::Held held(range_lock_, first, count);
+  const uint64_t block_start = first * kBlockBytes;
+  const uint64_t block_end = std::min((first + count) * kBlockBytes, size_bytes());
+  if (offset == block_start && end >= block_end) {
+    QUOIN_TRY(head_->Write(offset, bytes));
+  } else {
+    // Read what surrounds the bytes in their first and last block, and write all in one call.
+    std::vector<std::byte> whole(block_end - block_start);
+    const auto front = std::span(whole).first(offset - block_start);
+    const auto back = std::span(whole).subspan(end - block_start);
+    QUOIN_TRY(ReadOver(head_.get(), below_, block_start, front));
+    QUOIN_TRY(ReadOver(head_.get(), below_, end, back));
+    std::memcpy(whole.data() + front.size(), bytes.data(), bytes.size());
+    QUOIN_TRY(head_->Write(block_start, whole));
+  }
+  Own(first, count, BlockState::kData);
+  return {};
+}
+
+void DataPath::Own(uint64_t first, uint64_t count, BlockState state) {
+  if (!below_.empty()) {
+    const uint64_t end = first + count;
+    for (uint64_t at = first; at < end;) {
+      const BlockRun run = head_->ownership().RunAt(at, end - at);
+      if (run.state == BlockState::kAbsent) {
+        covered_blocks_.fetch_add(below_.CountData(at, run.count), std::memory_order_relaxed);
+      }
+      at += run.count;
+    }
+  }
+  head_->ownership().Set(first, count, state);
+}
+
+Status DataPath::Zero(uint64_t offset, uint64_t length) {
+  RequestGate::Pass pass(gate_);
+  if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+  const uint64_t size = size_bytes();
+  if (offset >= size) return {};
+  const uint64_t end = offset + std::min(length, size - offset);
+  const uint64_t first_whole = BlocksOf(offset);
+  // The disk's last block counts as whole if everything in it goes.
+  const uint64_t end_whole = end == size ? BlocksOf(end) : end / kBlockBytes;
+  if (end_whole <= first_whole) {
+    // At most two partial blocks.
+    const uint64_t middle = std::min(end, (offset / kBlockBytes + 1) * kBlockBytes);
+    QUOIN_TRY(ZeroPart(offset, middle - offset));
+    return ZeroPart(middle, end - middle);
+  }
+  QUOIN_TRY(ZeroPart(offset, first_whole * kBlockBytes - offset));
+  for (uint64_t at = first_whole; at < end_whole; at += kZeroPieceBlocks) {
+    QUOIN_TRY(ZeroBlocks(at, std::min(kZeroPieceBlocks, end_whole - at)));
+  }
+  const uint64_t tail = end_whole * kBlockBytes;
+  return tail < end ? ZeroPart(tail, end - tail) : Status{};
+}
+
+// Part of one block.
+Status DataPath::ZeroPart(uint64_t offset, uint64_t length) {
+  if (length == 0) return {};
+  const uint64_t block = offset / kBlockBytes;
+  const OwnedRun run = ResolveOver(head_.get(), below_, block, 1);
+  if (run.state != BlockState::kData) return {};  // reads as zeros already
+  static constexpr std::byte kZeros[kBlockBytes] = {};
+  const std::span<const std::byte> zeros(kZeros, length);
+  if (HeadOwnsData(block, 1)) return head_->Write(offset, zeros);
+  return WriteFirst(offset, zeros);
+}
+
+// Whole blocks: first they read as zeros, then their space goes. Where nothing lies below they need
+// not be owned at all.
+Status DataPath::ZeroBlocks(uint64_t first, uint64_t count) {
+  RangeLock::Held held(range_lock_, first, count);
+  const uint64_t end = first + count;
+  std::vector<std::pair<uint64_t, uint64_t>> data_runs;
+  head_->ownership().ForEachRun(first, end, [&](uint64_t at, uint64_t n, BlockState state) {
+    if (state == BlockState::kData) data_runs.emplace_back(at, n);
+  });
+  for (uint64_t at = first; at < end;) {
+    const OwnedRun under = below_.Resolve(at, end - at);
+    if (under.state == BlockState::kData) {
+      Own(at, under.count, BlockState::kZero);
+    } else {
+      head_->ownership().Set(at, under.count, BlockState::kAbsent);
+    }
+    at += under.count;
+  }
+  for (const auto& [at, n] : data_runs) {
+    const uint64_t offset = at * kBlockBytes;
+    QUOIN_TRY(head_->PunchHole(offset, std::min(n * kBlockBytes, size_bytes() - offset)));
+  }
+  return {};
+}
+
+Result<uint64_t> DataPath::SeekData(uint64_t offset) { return Seek(offset, true); }
+Result<uint64_t> DataPath::SeekHole(uint64_t offset) { return Seek(offset, false); }
+
+Result<uint64_t> DataPath::Seek(uint64_t offset, bool data) {
+  RequestGate::Pass pass(gate_);
+  const uint64_t size = size_bytes();
+  if (offset >= size) return Fail(ErrorCode::kNoData, "the offset is past the end of the disk");
+  const uint64_t block =
+      FindBlock(head_.get(), below_, offset / kBlockBytes, BlocksOf(size), data);
+  if (block == BlocksOf(size)) {
+    if (data) return Fail(ErrorCode::kNoData, "no data follows");
+    return size;
+  }
+  return std::max(offset, block * kBlockBytes);
+}
+
+Status DataPath::Grow(uint64_t size_bytes) {
+  RequestGate::Pass pass(gate_);
+  if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+  MutexLock lock(size_mutex_);
+  if (size_bytes <= this->size_bytes()) return {};
+  QUOIN_TRY(head_->Resize(size_bytes));
+  size_bytes_.store(size_bytes, std::memory_order_release);
+  return {};
+}
+
+Status DataPath::Shrink(uint64_t size_bytes) {
+  const uint64_t old_size = this->size_bytes();
+  QUOIN_TRY(Zero(size_bytes, old_size - size_bytes));
+  RequestGate::Pass pass(gate_);
+  MutexLock lock(size_mutex_);
+  size_bytes_.store(size_bytes, std::memory_order_release);
+  return {};
+}
+
+uint64_t DataPath::data_blocks() {
+  RequestGate::Pass pass(gate_);
+  return VisibleDataBlocks();
+}
+
+uint64_t DataPath::VisibleDataBlocks() const {
+  const uint64_t in_head = head_ == nullptr ? 0 : head_->ownership().data_blocks();
+  const uint64_t below = data_blocks_below_.load(std::memory_order_relaxed);
+  const uint64_t covered = covered_blocks_.load(std::memory_order_relaxed);
+  // The counters are read one after the other; while writes run the sum may lag by those.
+  return in_head + below > covered ? in_head + below - covered : 0;
+}
+
+bool DataPath::HasDataBelow(uint64_t first_byte, uint64_t end_byte) const {
+  const uint64_t end = BlocksOf(end_byte);
+  return FindBlock(nullptr, below_, first_byte / kBlockBytes, end, true) < end;
+}
+
+Status DataPath::ShowBelow(uint64_t size_bytes) {
+  RequestGate::Pass pass(gate_);
+  MutexLock lock(size_mutex_);
+  const uint64_t old_blocks = BlocksOf(this->size_bytes());
+  QUOIN_TRY(head_->Resize(size_bytes));
+  data_blocks_below_.fetch_add(below_.CountData(old_blocks, BlocksOf(size_bytes) - old_blocks),
+                               std::memory_order_relaxed);
+  size_bytes_.store(size_bytes, std::memory_order_release);
+  return {};
+}
+
+Status DataPath::CutOffBelow() {
+  RequestGate::Pass pass(gate_);
+  const uint64_t size = size_bytes();
+  // The block that the size cuts becomes the head's, which ends at the size.
+  if (size % kBlockBytes != 0 && !HeadOwnsData(size / kBlockBytes, 1) &&
+      ResolveOver(head_.get(), below_, size / kBlockBytes, 1).state == BlockState::kData) {
+    const uint64_t start = size / kBlockBytes * kBlockBytes;
+    std::vector<std::byte> kept(size - start);
+    QUOIN_TRY(ReadOver(head_.get(), below_, start, kept));
+    QUOIN_TRY(WriteFirst(start, kept));
+  }
+  // Never counted as visible, so not counted as covered either.
+  for (uint64_t at = BlocksOf(size); at < kMaxVdiBlocks;) {
+    const OwnedRun under = below_.Resolve(at, kMaxVdiBlocks - at);
+    if (under.state == BlockState::kData) {
+      head_->ownership().Set(at, under.count, BlockState::kZero);
+    }
+    at += under.count;
+  }
+  return {};
+}
+
+void DataPath::Replace(Contents contents) {
+  uint64_t covered = 0;
+  if (contents.head != nullptr && !contents.below.empty()) {
+    contents.head->ownership().ForEachRun(
+        0, BlocksOf(contents.size_bytes), [&](uint64_t at, uint64_t n, BlockState) {
+          covered += contents.below.CountData(at, n);
+        });
+  }
+  RequestGate::Closure closure(gate_);
+  head_ = std::move(contents.head);
+  below_ = std::move(contents.below);
+  size_bytes_.store(contents.size_bytes, std::memory_order_release);
+  data_blocks_below_.store(contents.data_blocks_below, std::memory_order_relaxed);
+  covered_blocks_.store(covered, std::memory_order_relaxed);
+}
+
+void DataPath::PushHead(std::shared_ptr<Layer> new_head) {
+  data_blocks_below_.store(VisibleDataBlocks(), std::memory_order_relaxed);
+  covered_blocks_.store(0, std::memory_order_relaxed);
+  below_ = below_.WithOnTop(std::move(head_));
+  head_ = std::move(new_head);
+}
+
+}  // namespace quoin

@@ -1,0 +1,44 @@
+#include "snapshots/frozen_finisher.h"
+
+#include <spdlog/spdlog.h>
+
+#include "snapshots/vdi.h"
+
+namespace quoin {
+
+FrozenFinisher::FrozenFinisher() : thread_([this] { Run(); }) {}
+
+FrozenFinisher::~FrozenFinisher() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void FrozenFinisher::Add(std::weak_ptr<Vdi> vdi) {
+  MutexLock lock(mutex_);
+  queue_.push_back(std::move(vdi));
+  changed_.NotifyAll();
+}
+
+void FrozenFinisher::Run() {
+  for (;;) {
+    std::shared_ptr<Vdi> vdi;
+    {
+      MutexLock lock(mutex_);
+      while (queue_.empty() && !stopping_) changed_.Wait(mutex_);
+      if (stopping_) return;
+      vdi = queue_.front().lock();
+      queue_.pop_front();
+    }
+    if (vdi == nullptr) continue;
+    if (const Status finished = vdi->FinishFrozen(); !finished) {
+      spdlog::warn("vdi {}: frozen layers are not published yet: {}", vdi->id().ToString(),
+                   finished.error().what);
+    }
+  }
+}
+
+}  // namespace quoin

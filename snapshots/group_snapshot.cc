@@ -1,0 +1,144 @@
+#include "snapshots/group_snapshot.h"
+
+#include <spdlog/spdlog.h>
+
+#include <optional>
+
+#include "blockstore/base/atomic_file.h"
+#include "snapshots/store_environment.h"
+
+// The state mutexes of all members are held together, in the order of their ids, which the compiler
+// cannot follow: QUOIN_NO_THREAD_SAFETY_ANALYSIS throughout, and Take is the only way in.
+
+namespace quoin {
+namespace {
+
+// A VDI that nobody had written since its last snapshot may be written just now; after so many
+// attempts every VDI gets a new head whether it needs one or not.
+constexpr int kPrepareAttempts = 3;
+
+}  // namespace
+
+GroupSnapshot::GroupSnapshot(StoreEnvironment& environment, std::vector<Member> members)
+    : environment_(environment), members_(std::move(members)) {
+  if (members_.size() > 1) group_ = Id::Random();
+}
+
+Status GroupSnapshot::Take() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+  for (Member& member : members_) member.handle->state_mutex_.lock();
+  const Status taken = TakeLocked();
+  for (size_t i = members_.size(); i > 0; --i) members_[i - 1].handle->state_mutex_.unlock();
+  if (!taken) return taken;
+  for (Member& member : members_) environment_.finisher.Add(member.handle->weak_from_this());
+  return {};
+}
+
+Status GroupSnapshot::TakeLocked() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+  for (Member& member : members_) {
+    QUOIN_TRY(member.handle->RequireOwner());
+    QUOIN_TRY(member.handle->CheckWritable());
+    QUOIN_TRY(member.handle->CheckNewSnapshotName(member.snapshot_name));
+    if (member.handle->copying_) QUOIN_TRY(member.handle->SettleCopyLocked());
+  }
+  QUOIN_TRY(Prepare());
+  while (!SwapHeads()) QUOIN_TRY(Prepare());
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Vdi& vdi = *members_[i].handle;
+    const Status recorded = vdi.Record(Vdi::Extent::kFrozenOnly, {prepared_[i].snapshot});
+    if (!recorded) {
+      Forget(i);
+      return recorded;
+    }
+    if (prepared_[i].frozen) {
+      (void)environment_.layer_cache.Adopt(prepared_[i].frozen);  // sharing is an economy only
+    }
+  }
+  return group_.IsNull() ? Status{} : Decide();
+}
+
+Status GroupSnapshot::Prepare() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+  const bool first = prepared_.empty();
+  prepared_.resize(members_.size());
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Vdi& vdi = *members_[i].handle;
+    if (prepared_[i].new_head != nullptr) continue;
+    if (first && vdi.data_.head()->ownership().empty()) continue;
+    QUOIN_ASSIGN(prepared_[i].new_head, vdi.MakeHead(vdi.data_.size_bytes()));
+  }
+  return {};
+}
+
+bool GroupSnapshot::SwapHeads() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+  std::vector<std::unique_ptr<RequestGate::Closure>> closures;
+  closures.reserve(members_.size());
+  for (Member& member : members_) {
+    closures.push_back(std::make_unique<RequestGate::Closure>(member.handle->data_.gate()));
+  }
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Vdi& vdi = *members_[i].handle;
+    const uint64_t size = vdi.data_.size_bytes();
+    if (prepared_[i].new_head == nullptr && !vdi.data_.head()->ownership().empty()) return false;
+    if (prepared_[i].new_head != nullptr && prepared_[i].new_head->size_bytes() != size &&
+        !prepared_[i].new_head->Resize(size)) {
+      return false;
+    }
+  }
+  const int64_t now = NowNanoseconds();
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Vdi& vdi = *members_[i].handle;
+    prepared_[i].snapshot = vdi.DescribeSnapshot(members_[i].snapshot_name, now);
+    prepared_[i].snapshot.pending_group = group_;
+    if (prepared_[i].new_head == nullptr) continue;
+    prepared_[i].frozen = vdi.data_.head();
+    vdi.PushHead(std::move(prepared_[i].new_head));
+  }
+  return true;
+}
+
+// The rows are committed as pending; now the group's file, then each row for good, then the file is
+// of no more use.
+Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+  std::string text;
+  for (Member& member : members_) text += member.handle->id().ToString() + "\n";
+  const std::string path = environment_.layout.Groups() + "/" + group_.ToString();
+  const Status decided = PublishNewFile(environment_.file_system, path,
+                                        environment_.layout.NewTemporary(), text);
+  if (!decided) {
+    const Result<bool> exists = PathExists(environment_.file_system, path);
+    if (exists && *exists) (void)environment_.file_system.Remove(path);
+    Forget(members_.size());
+    return decided;
+  }
+  bool all_final = true;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    SnapshotRecord final_row = prepared_[i].snapshot;
+    final_row.pending_group = Id();
+    const Status changed = members_[i].handle->ChangeSnapshot(final_row);
+    if (!changed) {
+      // The decision stands; the VDI's next owner reads it from the group's file.
+      spdlog::warn("snapshot {} of a group is decided but not yet recorded: {}", final_row.name,
+                   changed.error().what);
+      all_final = false;
+    }
+  }
+  if (all_final) (void)environment_.file_system.Remove(path);
+  return {};
+}
+
+// Takes back what the first `recorded` members recorded. The frozen layers stay frozen: that is
+// harmless, and those whose record failed are recorded with the next flush.
+void GroupSnapshot::Forget(size_t recorded) QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+  for (size_t i = 0; i < recorded; ++i) {
+    Vdi& vdi = *members_[i].handle;
+    Result<VdiDatabase::Transaction> transaction = vdi.database_->Begin();
+    const bool removed = transaction && transaction->RemoveSnapshot(prepared_[i].snapshot.id) &&
+                         transaction->Commit();
+    // If not, the row stays pending, and the next owner drops it.
+    if (!removed) spdlog::warn("a pending snapshot of {} could not be taken back", vdi.Title());
+    std::erase_if(vdi.state_.snapshots, [&](const SnapshotRecord& s) {
+      return s.id == prepared_[i].snapshot.id;
+    });
+  }
+}
+
+}  // namespace quoin

@@ -1,0 +1,46 @@
+#include "snapshots/published_cache.h"
+
+#include <fmt/format.h>
+
+#include "metadata/published.h"
+#include "metadata/store_layout.h"
+#include "snapshots/layer_cache.h"
+
+namespace quoin {
+
+Result<std::shared_ptr<const PublishedVdi>> PublishedCache::Get(const Id& id,
+                                                                const std::string& vdi_folder) {
+  QUOIN_ASSIGN(const FileFacts facts, file_system_.Facts(StoreLayout::Published(vdi_folder)));
+  {
+    MutexLock lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found != entries_.end() && found->second.identity == facts.identity &&
+        found->second.ctime_ns == facts.ctime_ns) {
+      return found->second.vdi;
+    }
+  }
+  auto vdi = std::make_shared<PublishedVdi>();
+  QUOIN_ASSIGN(vdi->state, ReadPublished(file_system_, vdi_folder));
+  if (vdi->state.vdi.id != id) {
+    return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
+                                                 StoreLayout::Published(vdi_folder),
+                                                 vdi->state.vdi.id.ToString()));
+  }
+  if (!vdi->state.vdi.head_ownership_file.empty()) {
+    QUOIN_ASSIGN(const std::unique_ptr<OwnershipSet> owned,
+                 LoadOwnershipFile(file_system_, StoreLayout::Layers(vdi_folder) + "/" +
+                                                     vdi->state.vdi.head_ownership_file));
+    vdi->head_data_blocks = owned->data_blocks();
+  }
+  MutexLock lock(mutex_);
+  if (entries_.size() >= kMaxEntries) entries_.clear();
+  entries_[id] = {facts.identity, facts.ctime_ns, vdi};
+  return std::shared_ptr<const PublishedVdi>(vdi);
+}
+
+void PublishedCache::Forget(const Id& id) {
+  MutexLock lock(mutex_);
+  entries_.erase(id);
+}
+
+}  // namespace quoin

@@ -1,0 +1,198 @@
+// Opening a store, names, and the table of open VDIs.
+#include "snapshots/store.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "blockstore/base/atomic_file.h"
+#include "snapshots/store_shared.h"
+
+namespace quoin {
+
+int64_t NowNanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// ------------------------------------------------------------------------------- handles
+
+VdiHandle::~VdiHandle() { (void)Close(); }
+
+VdiHandle::VdiHandle(VdiHandle&& other) noexcept
+    : vdi_(std::move(other.vdi_)), access_(other.access_) {
+  other.vdi_.reset();
+}
+
+VdiHandle& VdiHandle::operator=(VdiHandle&& other) noexcept {
+  if (this != &other) {
+    (void)Close();
+    vdi_ = std::move(other.vdi_);
+    access_ = other.access_;
+    other.vdi_.reset();
+  }
+  return *this;
+}
+
+Status VdiHandle::Close() {
+  if (vdi_ == nullptr) return {};
+  const Status status = vdi_->DropHandle(access_);
+  vdi_.reset();
+  return status;
+}
+
+// ------------------------------------------------------------------------------- opening
+
+Store::Store(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
+
+Store::~Store() {
+  shared_->temporaries_lock.reset();
+  (void)RemoveTree(shared_->environment.file_system, shared_->environment.layout.Temporaries());
+}
+
+Result<std::unique_ptr<Store>> Store::Open(FileSystem& file_system, const std::string& root,
+                                           HostIdentity self, StoreOptions options) {
+  QUOIN_ASSIGN(Superblock superblock, ReadSuperblock(file_system, root));
+  std::unique_ptr<Store> store(new Store(std::make_unique<Shared>(
+      file_system, root, std::move(self), options, std::move(superblock))));
+  QUOIN_TRY(store->shared_->TakeTemporaries());
+  QUOIN_TRY(store->shared_->SweepTemporaries());
+  QUOIN_TRY(store->shared_->SweepVdiFolders());
+  store->shared_->SweepGroups(*store);
+  return store;
+}
+
+const Superblock& Store::superblock() const { return shared_->superblock; }
+const std::string& Store::root() const { return shared_->environment.layout.root(); }
+const HostIdentity& Store::self() const { return shared_->environment.self; }
+
+void Store::SetObserver(StoreObserver* observer) {
+  shared_->environment.observer.store(observer, std::memory_order_release);
+}
+
+std::shared_ptr<Vdi> Store::Shared::FindOpen(const Id& id) {
+  MutexLock lock(table_mutex);
+  const auto found = open_vdis.find(id);
+  return found == open_vdis.end() ? nullptr : found->second.lock();
+}
+
+std::shared_ptr<Vdi> Store::Shared::GetVdi(const Id& id) {
+  MutexLock lock(table_mutex);
+  std::weak_ptr<Vdi>& slot = open_vdis[id];
+  std::shared_ptr<Vdi> vdi = slot.lock();
+  if (vdi == nullptr) {
+    vdi = std::make_shared<Vdi>(environment, id, environment.layout.Vdi(id));
+    slot = vdi;
+    std::erase_if(open_vdis, [](const auto& entry) { return entry.second.expired(); });
+  }
+  return vdi;
+}
+
+Result<VdiHandle> Store::OpenVdi(const Id& id, Access access) {
+  const std::shared_ptr<Vdi> vdi = shared_->GetVdi(id);
+  QUOIN_TRY(vdi->AddHandle(access));
+  return VdiHandle(vdi, access);
+}
+
+uint64_t Store::open_vdis() const {
+  MutexLock lock(shared_->table_mutex);
+  uint64_t count = 0;
+  for (const auto& [id, vdi] : shared_->open_vdis) count += vdi.expired() ? 0 : 1;
+  return count;
+}
+
+// ------------------------------------------------------------------------------- names
+
+Result<NameFacts> Store::Lookup(const std::string& name) {
+  QUOIN_ASSIGN(const NameFacts facts, shared_->environment.names.Lookup(name));
+  if (!facts.is_folder) shared_->environment.SetNameHint(facts.vdi, name);
+  return facts;
+}
+
+Result<std::vector<NameEntry>> Store::List(const std::string& folder) {
+  return shared_->environment.names.List(folder);
+}
+
+Result<std::vector<NamedVdi>> Store::ListAll(const std::string& folder,
+                                             std::vector<std::string>* damaged) {
+  return shared_->environment.names.ListAll(folder, damaged);
+}
+
+Result<std::string> Store::NameOf(const Id& id) {
+  const std::string hint = shared_->environment.NameHint(id);
+  if (!hint.empty()) {
+    const Result<NameFacts> facts = Lookup(hint);
+    if (facts && !facts->is_folder && facts->vdi == id) return hint;
+  }
+  QUOIN_ASSIGN(const std::vector<NamedVdi> all, ListAll(""));
+  for (const NamedVdi& named : all) {
+    if (named.id != id) continue;
+    shared_->environment.SetNameHint(id, named.name);
+    return named.name;
+  }
+  return Fail(ErrorCode::kNotFound, fmt::format("no name leads to VDI {}", id.ToString()));
+}
+
+Status Store::MakeFolder(const std::string& folder) {
+  {
+    MutexLock lock(shared_->names_mutex);
+    QUOIN_TRY(shared_->environment.names.MakeFolder(folder));
+  }
+  shared_->environment.Tell([&](StoreObserver& o) { o.NameChanged(folder); });
+  return {};
+}
+
+Status Store::RemoveFolder(const std::string& folder) {
+  {
+    MutexLock lock(shared_->names_mutex);
+    QUOIN_TRY(shared_->environment.names.RemoveFolder(folder));
+  }
+  shared_->environment.Tell([&](StoreObserver& o) { o.NameChanged(folder); });
+  return {};
+}
+
+Status Store::Rename(const std::string& from, const std::string& to) {
+  QUOIN_ASSIGN(const NameFacts facts, Lookup(from));
+  if (facts.is_folder) {
+    MutexLock lock(shared_->names_mutex);
+    QUOIN_TRY(shared_->environment.names.RenameFolder(from, to));
+  } else {
+    QUOIN_TRY(ValidateVdiName(to));
+    // As the owner: whoever finds a VDI under two names after a crash may then tidy up alone.
+    QUOIN_TRY(shared_->AsOwner(*this, facts.vdi, [&](Vdi&) -> Status {
+      MutexLock lock(shared_->names_mutex);
+      return shared_->environment.names.Rename(from, to);
+    }));
+    shared_->environment.SetNameHint(facts.vdi, to);
+  }
+  shared_->environment.Tell([&](StoreObserver& o) {
+    o.NameChanged(from);
+    o.NameChanged(to);
+  });
+  return {};
+}
+
+// ------------------------------------------------------------------------------- locks, space
+
+Result<LockStatus> Store::InspectLock(const Id& vdi) {
+  return WriterLock::Inspect(shared_->environment.file_system,
+                             shared_->environment.layout.Vdi(vdi));
+}
+
+Status Store::BreakLock(const std::string& name) {
+  QUOIN_ASSIGN(const NameFacts facts, Lookup(name));
+  if (facts.is_folder) {
+    return Fail(ErrorCode::kIsDirectory, fmt::format("cannot break the lock of {}: it is a folder",
+                                                     name));
+  }
+  return WriterLock::Break(shared_->environment.file_system,
+                           shared_->environment.layout.Vdi(facts.vdi), name,
+                           shared_->environment.self);
+}
+
+Result<SpaceFacts> Store::Space() { return shared_->environment.file_system.Space(root()); }
+
+}  // namespace quoin

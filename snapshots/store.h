@@ -1,0 +1,186 @@
+// An open store: names, VDIs and snapshots of one folder on shared storage, as one process of one
+// host sees and changes them. What the fuse room and the command are written against.
+//
+// Thread-safe. Every change is durable when its method returns success, and whole or absent after a
+// crash at any point (the order of each is in snapshots/README.md). A method that must change a VDI
+// becomes its owner for that time (or uses the ownership that an open handle has); if another
+// process or host owns it, the error is kBusy and names the owner. Names are "lab/db02"; snapshots
+// are named by VDI and snapshot name.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blockstore/base/file_system.h"
+#include "blockstore/base/id.h"
+#include "metadata/host.h"
+#include "metadata/names.h"
+#include "metadata/superblock.h"
+#include "metadata/vdi_records.h"
+#include "metadata/writer_lock.h"
+#include "snapshots/image.h"
+
+namespace quoin {
+
+class Vdi;
+
+struct StoreOptions {
+  // How long an open for writing waits for another owner to let go.
+  std::chrono::milliseconds ownership_wait{3000};
+};
+
+// What stat, `quoin ls -l` and `quoin info` tell of a VDI.
+struct VdiInfo {
+  Id id;
+  uint64_t size_bytes = 0;
+  uint64_t data_blocks = 0;    // visible data, blocks of 4 KiB
+  uint64_t unique_blocks = 0;  // data in the head: freed if the VDI were removed
+  uint64_t shared_blocks = 0;  // data_blocks less what the head holds
+  uint64_t layers = 0;
+  uint64_t snapshots = 0;
+  Attributes attributes;
+  int64_t created_ns = 0;
+  Id parent_snapshot;
+  std::string parent_name;
+  uint64_t open_handles = 0;      // in this process
+  uint64_t open_for_writing = 0;  // in this process
+  std::optional<LockRecord> writer;  // whoever owns it now, here or elsewhere
+};
+
+struct SnapshotName {
+  std::string vdi;
+  std::string snapshot;
+};
+
+struct AttributeChange {
+  std::optional<uint32_t> mode, uid, gid;
+  std::optional<int64_t> atime_ns, mtime_ns;
+};
+
+// Told of changes made through this Store, after they are done and with no lock held, so that a
+// kernel's caches can be dropped. Methods may be called from any thread.
+class StoreObserver {
+ public:
+  virtual ~StoreObserver() = default;
+  virtual void NameChanged(const std::string& name) = 0;  // made, removed or renamed: VDI or folder
+  virtual void SnapshotChanged(const Id& vdi, const std::string& snapshot) = 0;
+  virtual void SizeOrAttributesChanged(const Id& vdi) = 0;
+  virtual void ContentReplaced(const Id& vdi) = 0;  // rollback; another owner's changes
+};
+
+// Keeps a VDI open. The first handle for writing makes this process the owner; when the last one is
+// destroyed (or Closed) everything is flushed, published and let go. Movable, not copyable; one
+// handle's methods may be used by several threads, except Close.
+class VdiHandle {
+ public:
+  VdiHandle() = default;
+  ~VdiHandle();
+  VdiHandle(VdiHandle&& other) noexcept;
+  VdiHandle& operator=(VdiHandle&& other) noexcept;
+
+  Vdi& operator*() const { return *vdi_; }
+  Vdi* operator->() const { return vdi_.get(); }
+  explicit operator bool() const { return vdi_ != nullptr; }
+  Access access() const { return access_; }
+
+  // What destruction does, with the error of the last flush.
+  Status Close();
+
+ private:
+  friend class Store;
+  VdiHandle(std::shared_ptr<Vdi> vdi, Access access) : vdi_(std::move(vdi)), access_(access) {}
+  std::shared_ptr<Vdi> vdi_;
+  Access access_ = Access::kRead;
+};
+
+class Store {
+ public:
+  // Checks the superblock, then finishes or sweeps what a crash left half made (see README.md).
+  // `file_system` must outlive the Store.
+  static Result<std::unique_ptr<Store>> Open(FileSystem& file_system, const std::string& root,
+                                             HostIdentity self, StoreOptions options);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  const Superblock& superblock() const;
+  const std::string& root() const;
+  const HostIdentity& self() const;
+  void SetObserver(StoreObserver* observer);  // null: none; must outlive its registration
+
+  // --- names -------------------------------------------------------------------------------
+  Result<NameFacts> Lookup(const std::string& name);
+  Result<std::vector<NameEntry>> List(const std::string& folder);
+  Result<std::vector<NamedVdi>> ListAll(const std::string& folder,
+                                        std::vector<std::string>* damaged = nullptr);
+  // The name of a VDI, by looking at all names if need be; kNotFound.
+  Result<std::string> NameOf(const Id& id);
+  Status MakeFolder(const std::string& folder);
+  Status RemoveFolder(const std::string& folder);
+  // Renames a VDI or a folder; kExists if `to` is taken.
+  Status Rename(const std::string& from, const std::string& to);
+
+  // --- VDIs --------------------------------------------------------------------------------
+  // Any multiple of 512 up to 256 TiB; kInvalid / kTooLarge. attributes.mode, uid and gid are used.
+  Result<Id> CreateVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes);
+  // kNotEmpty while it has snapshots (unless with_snapshots; protected ones refuse with
+  // kNotPermitted), kBusy while it is open here or elsewhere.
+  Status RemoveVdi(const std::string& name, bool with_snapshots);
+  Result<VdiHandle> OpenVdi(const Id& id, Access access);
+  Result<VdiInfo> Describe(const Id& id);
+  // Growing is always allowed; shrinking needs `allow_shrink` and no open handle but, if
+  // `through_handle`, the caller's own.
+  Status ResizeVdi(const Id& id, uint64_t size_bytes, bool allow_shrink, bool through_handle);
+  Status SetAttributes(const Id& id, const AttributeChange& change);
+
+  // --- snapshots ---------------------------------------------------------------------------
+  // All at one instant, all or none. kExists, kNotFound, kInvalid.
+  Status CreateSnapshots(const std::vector<SnapshotName>& names);
+  // By order of taking.
+  Result<std::vector<SnapshotRecord>> ListSnapshots(const Id& vdi);
+  Result<SnapshotRecord> FindSnapshot(const Id& vdi, const std::string& snapshot);
+  // kNotPermitted if protected.
+  Status RemoveSnapshot(const Id& vdi, const std::string& snapshot);
+  Status RenameSnapshot(const Id& vdi, const std::string& snapshot, const std::string& new_name);
+  Status ProtectSnapshot(const Id& vdi, const std::string& snapshot, bool protect);
+  Result<std::shared_ptr<Image>> OpenSnapshot(const Id& vdi, const Id& snapshot);
+  // A new VDI with the snapshot's content; moves no data.
+  Result<Id> CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,
+                      const Attributes& attributes);
+  // Gives the VDI the snapshot's content; what it held is kept as a new snapshot, whose name is
+  // returned. kBusy while it is open.
+  Result<std::string> Rollback(const Id& vdi, const std::string& snapshot);
+
+  // Copies bytes into an open VDI without moving them where it can: a copy of a snapshot or VDI onto
+  // the same offsets of a pristine VDI shares layers. Returns how many bytes were copied (fewer than
+  // asked at the source's end, or when much had to be moved); 0 at the source's end.
+  struct CopySource {
+    Id vdi;
+    Id snapshot;  // null: the VDI as it is now
+  };
+  Result<uint64_t> CopyRange(const CopySource& source, uint64_t source_offset, VdiHandle& target,
+                             uint64_t target_offset, uint64_t length);
+
+  // --- locks, space ------------------------------------------------------------------------
+  Result<LockStatus> InspectLock(const Id& vdi);
+  Status BreakLock(const std::string& name);
+  Result<SpaceFacts> Space();
+  uint64_t open_vdis() const;  // VDIs with at least one handle
+
+ private:
+  friend class VdiHandle;
+  friend class StoreCheck;
+  struct Shared;
+  explicit Store(std::unique_ptr<Shared> shared);
+  static Result<uint64_t> MoveBytes(Image& source, uint64_t source_offset, Vdi& target,
+                                    uint64_t target_offset, uint64_t length);
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace quoin

@@ -1,0 +1,69 @@
+// The inside of a Store, shared by its implementation files.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+
+#include "snapshots/published_cache.h"
+#include "snapshots/store.h"
+#include "snapshots/store_environment.h"
+#include "snapshots/vdi.h"
+
+namespace quoin {
+
+struct Store::Shared {
+  Shared(FileSystem& fs, const std::string& root, HostIdentity self, StoreOptions options,
+         Superblock sb)
+      : superblock(std::move(sb)), environment(fs, root, std::move(self), options), published(fs) {}
+
+  const Superblock superblock;
+  StoreEnvironment environment;
+  PublishedCache published;
+  std::unique_ptr<File> temporaries_lock;
+
+  // One change of names at a time in this process; other hosts are excluded by link().
+  Mutex names_mutex{LockRank::kStoreNames};
+
+  Mutex table_mutex{LockRank::kStoreTable};
+  std::unordered_map<Id, std::weak_ptr<Vdi>, IdHash> open_vdis QUOIN_GUARDED_BY(table_mutex);
+
+  // The VDI's object if some handle is open in this process, else null.
+  std::shared_ptr<Vdi> FindOpen(const Id& id);
+  // The VDI's object, made if need be.
+  std::shared_ptr<Vdi> GetVdi(const Id& id);
+  // The state that a clone or a reader may rely on: what we own and have finished, else what is
+  // published, recovered first if its owner died on this host.
+  Result<VdiState> SharedState(const Id& id);
+  Result<std::shared_ptr<const PublishedVdi>> PublishedState(const Id& id);
+
+  // Runs `change` on the VDI as its owner.
+  template <typename Change>
+  Status AsOwner(Store& store, const Id& id, Change change) {
+    QUOIN_ASSIGN(VdiHandle handle, store.OpenVdi(id, Access::kReadWrite));
+    const Status changed = change(*handle);
+    const Status closed = handle.Close();
+    return changed ? closed : changed;
+  }
+
+  // Makes a whole VDI under a new name. `add_layers` may put frozen layers into the folder and the
+  // state (rows, next_seq, vdi.head's parent through `top`).
+  struct NewVdi {
+    VdiState state;
+    std::string folder;
+    uint32_t top_seq = 0;
+  };
+  Result<Id> MakeVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes,
+                     const std::function<Status(NewVdi&)>& add_layers);
+
+  // CopyRange without moving bytes; false if they must be moved.
+  Result<bool> ShareCopy(Store& store, const CopySource& source, Vdi& target, uint64_t offset,
+                         uint64_t end);
+
+  // --- sweeping (store_recovery.cc) ----------------------------------------------------------
+  Status TakeTemporaries();
+  Status SweepTemporaries();
+  Status SweepVdiFolders();
+  void SweepGroups(Store& store);
+};
+
+}  // namespace quoin

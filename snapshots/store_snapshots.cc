@@ -1,0 +1,271 @@
+// Snapshots, clones, rollback and copies, as the store's users ask for them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "snapshots/group_snapshot.h"
+#include "snapshots/layer_links.h"
+#include "snapshots/snapshot_image.h"
+#include "snapshots/store_shared.h"
+
+namespace quoin {
+namespace {
+
+// One CopyRange moves at most so much by reading and writing; the caller asks again.
+constexpr uint64_t kMaxMovedBytes = uint64_t{64} << 20;
+constexpr uint64_t kMovePieceBytes = uint64_t{1} << 20;
+
+Result<SnapshotRecord> FindIn(const std::vector<SnapshotRecord>& snapshots, const std::string& name,
+                              const std::string& vdi) {
+  for (const SnapshotRecord& snapshot : snapshots) {
+    if (snapshot.name == name) return snapshot;
+  }
+  return Fail(ErrorCode::kNotFound, fmt::format("there is no snapshot {}@{}", vdi, name),
+              fmt::format("quoin snap ls {}", vdi));
+}
+
+}  // namespace
+
+Status Store::CreateSnapshots(const std::vector<SnapshotName>& names) {
+  if (names.empty()) return Fail(ErrorCode::kInvalid, "no snapshot was asked for");
+  struct Asked {
+    Id vdi;
+    std::string snapshot;
+  };
+  std::vector<Asked> asked;
+  std::set<Id> seen;
+  for (const SnapshotName& name : names) {
+    QUOIN_TRY(ValidateSnapshotName(name.snapshot));
+    QUOIN_ASSIGN(const NameFacts facts, Lookup(name.vdi));
+    if (facts.is_folder) {
+      return Fail(ErrorCode::kIsDirectory,
+                  fmt::format("cannot snapshot {}: it is a folder, not a VDI", name.vdi));
+    }
+    if (!seen.insert(facts.vdi).second) {
+      return Fail(ErrorCode::kInvalid,
+                  fmt::format("cannot take two snapshots of {} in one instant", name.vdi));
+    }
+    asked.push_back({facts.vdi, name.snapshot});
+  }
+  std::sort(asked.begin(), asked.end(),
+            [](const Asked& a, const Asked& b) { return a.vdi < b.vdi; });
+  std::vector<GroupSnapshot::Member> members;
+  for (const Asked& a : asked) {
+    QUOIN_ASSIGN(VdiHandle handle, OpenVdi(a.vdi, Access::kReadWrite));
+    members.push_back({std::move(handle), a.snapshot});
+  }
+  GroupSnapshot group(shared_->environment, std::move(members));
+  QUOIN_TRY(group.Take());
+  // Letting go of what was opened only for this; the snapshots are durable whatever comes of it.
+  for (GroupSnapshot::Member& member : group.members()) (void)member.handle.Close();
+  for (const Asked& a : asked) {
+    shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(a.vdi, a.snapshot); });
+  }
+  return {};
+}
+
+Result<std::vector<SnapshotRecord>> Store::ListSnapshots(const Id& vdi) {
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) {
+      std::vector<SnapshotRecord> snapshots = open->state_.snapshots;
+      std::erase_if(snapshots, [](const auto& s) { return !s.pending_group.IsNull(); });
+      return snapshots;
+    }
+  }
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(vdi));
+  return found->state.snapshots;
+}
+
+Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const std::string& snapshot) {
+  QUOIN_ASSIGN(const std::vector<SnapshotRecord> snapshots, ListSnapshots(vdi));
+  return FindIn(snapshots, snapshot, shared_->environment.NameHint(vdi));
+}
+
+Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
+  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) { return v.RemoveSnapshot(snapshot); }));
+  shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(vdi, snapshot); });
+  return {};
+}
+
+Status Store::RenameSnapshot(const Id& vdi, const std::string& snapshot,
+                             const std::string& new_name) {
+  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+    MutexLock lock(v.state_mutex_);
+    QUOIN_ASSIGN(SnapshotRecord record, v.FindSnapshot(snapshot));
+    QUOIN_TRY(v.CheckNewSnapshotName(new_name));
+    record.name = new_name;
+    QUOIN_TRY(v.ChangeSnapshot(record));
+    return v.Publish();
+  }));
+  shared_->environment.Tell([&](StoreObserver& o) {
+    o.SnapshotChanged(vdi, snapshot);
+    o.SnapshotChanged(vdi, new_name);
+  });
+  return {};
+}
+
+Status Store::ProtectSnapshot(const Id& vdi, const std::string& snapshot, bool protect) {
+  return shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+    MutexLock lock(v.state_mutex_);
+    QUOIN_ASSIGN(SnapshotRecord record, v.FindSnapshot(snapshot));
+    record.is_protected = protect;
+    QUOIN_TRY(v.ChangeSnapshot(record));
+    return v.Publish();
+  });
+}
+
+Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snapshot) {
+  const auto open_from = [&](const VdiState& state) -> Result<std::shared_ptr<Image>> {
+    const auto record = std::find_if(state.snapshots.begin(), state.snapshots.end(),
+                                     [&](const auto& s) { return s.id == snapshot; });
+    if (record == state.snapshots.end()) {
+      return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
+    }
+    std::vector<std::shared_ptr<const Layer>> layers;
+    for (uint32_t seq = record->layer_seq; seq != 0;) {
+      const auto layer = std::find_if(state.layers.begin(), state.layers.end(),
+                                      [seq](const LayerRecord& l) { return l.seq == seq; });
+      if (layer == state.layers.end() || layers.size() > state.layers.size()) {
+        return Fail(ErrorCode::kCorrupt,
+                    fmt::format("snapshot {}: layer {} is not recorded", record->name, seq));
+      }
+      const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
+      QUOIN_ASSIGN(std::shared_ptr<const Layer> opened,
+                   shared_->environment.layer_cache.OpenFrozen({folder, layer->name},
+                                                               layer->size_bytes));
+      layers.push_back(std::move(opened));
+      seq = layer->parent_seq;
+    }
+    return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
+        LayerStack(std::move(layers)), record->size_bytes, record->data_blocks));
+  };
+  QUOIN_ASSIGN(const VdiState state, shared_->SharedState(vdi));
+  return open_from(state);
+}
+
+Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,
+                           const Attributes& attributes) {
+  QUOIN_ASSIGN(const VdiState source, shared_->SharedState(vdi));
+  const std::string source_name = shared_->environment.NameHint(vdi);
+  QUOIN_ASSIGN(const SnapshotRecord record, FindIn(source.snapshots, snapshot, source_name));
+  return shared_->MakeVdi(new_name, record.size_bytes, attributes, [&](Shared::NewVdi& made) -> Status {
+    QUOIN_ASSIGN(std::vector<LayerRecord> linked,
+                 LinkLayers(shared_->environment.file_system, shared_->environment.layout.Vdi(vdi),
+                            source, record.layer_seq, made.folder, made.state.vdi.epoch,
+                            made.state.vdi.next_seq));
+    made.state.vdi.next_seq += static_cast<uint32_t>(linked.size());
+    made.top_seq = linked.empty() ? 0 : linked.back().seq;
+    made.state.layers = std::move(linked);
+    made.state.vdi.data_blocks = record.data_blocks;
+    made.state.vdi.parent_snapshot = record.id;
+    made.state.vdi.parent_name = source_name + "@" + snapshot;
+    return {};
+  });
+}
+
+Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) {
+  std::string safety;
+  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+    {
+      MutexLock lock(v.lifecycle_mutex_);
+      if (v.readers_ + v.writers_ > 1) {
+        return Fail(ErrorCode::kBusy, fmt::format("cannot roll {} back: it is open", v.Title()),
+                    "stop the guest that uses it first");
+      }
+    }
+    QUOIN_ASSIGN(safety, v.Rollback(snapshot));
+    return {};
+  }));
+  shared_->environment.Tell([&](StoreObserver& o) {
+    o.ContentReplaced(vdi);
+    o.SnapshotChanged(vdi, safety);
+  });
+  return safety;
+}
+
+// ------------------------------------------------------------------------------- copies
+
+Result<bool> Store::Shared::ShareCopy(Store& store, const CopySource& source, Vdi& target,
+                                      uint64_t offset, uint64_t end) {
+  uint32_t top = 0;
+  uint64_t size = 0;
+  VdiState state;
+  VdiHandle owned;  // of a source that is a VDI: frozen as it is now, then let go again
+  if (source.snapshot.IsNull()) {
+    Result<VdiHandle> handle = store.OpenVdi(source.vdi, Access::kReadWrite);
+    if (!handle) return false;  // another host writes it: its bytes can be read, not shared
+    owned = std::move(*handle);
+    QUOIN_TRY(owned->FreezeHead());
+    QUOIN_TRY(owned->FinishFrozen());
+    MutexLock lock(owned->state_mutex_);
+    state = owned->state_;
+    top = owned->FindLayer(state.vdi.head_seq)->parent_seq;
+    size = owned->size_bytes();
+  } else {
+    QUOIN_ASSIGN(state, SharedState(source.vdi));
+    const auto record = std::find_if(state.snapshots.begin(), state.snapshots.end(),
+                                     [&](const auto& s) { return s.id == source.snapshot; });
+    if (record == state.snapshots.end()) {
+      return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
+    }
+    top = record->layer_seq;
+    size = record->size_bytes;
+  }
+  return target.ShareRange(environment.layout.Vdi(source.vdi), state, top, size, offset, end);
+}
+
+Result<uint64_t> Store::CopyRange(const CopySource& source, uint64_t source_offset,
+                                  VdiHandle& target, uint64_t target_offset, uint64_t length) {
+  std::shared_ptr<Image> image;
+  VdiHandle source_handle;
+  if (source.snapshot.IsNull()) {
+    QUOIN_ASSIGN(source_handle, OpenVdi(source.vdi, Access::kRead));
+    image = source_handle.vdi_;
+  } else {
+    QUOIN_ASSIGN(image, OpenSnapshot(source.vdi, source.snapshot));
+  }
+  const uint64_t source_size = image->size_bytes();
+  if (source_offset >= source_size) return uint64_t{0};
+  length = std::min(length, source_size - source_offset);
+  const bool may_share = source_offset == target_offset && source.vdi != target->id();
+  if (may_share) {
+    QUOIN_ASSIGN(const bool shared,
+                 shared_->ShareCopy(*this, source, *target, source_offset, source_offset + length));
+    if (shared) return length;
+  }
+  return MoveBytes(*image, source_offset, *target, target_offset, length);
+}
+
+// Copies data as data and holes as holes, up to kMaxMovedBytes of data.
+Result<uint64_t> Store::MoveBytes(Image& source, uint64_t source_offset, Vdi& target,
+                                  uint64_t target_offset, uint64_t length) {
+  std::vector<std::byte> buffer(kMovePieceBytes);
+  uint64_t done = 0;
+  uint64_t moved = 0;
+  while (done < length && moved < kMaxMovedBytes) {
+    const uint64_t at = source_offset + done;
+    const Result<uint64_t> data = source.SeekData(at);
+    if (!data && data.error().code != ErrorCode::kNoData) return Failure(data.error());
+    const uint64_t hole_end = data ? std::min(*data, source_offset + length)
+                                   : source_offset + length;
+    if (hole_end > at) {
+      const uint64_t end = target_offset + (hole_end - source_offset);
+      const uint64_t end_sectors = (end + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+      if (end > target.size_bytes()) QUOIN_TRY(target.Resize(end_sectors));
+      QUOIN_TRY(target.Zero(target_offset + done, hole_end - at));
+      done = hole_end - source_offset;
+      continue;
+    }
+    const uint64_t n = std::min(kMovePieceBytes, length - done);
+    QUOIN_ASSIGN(const size_t got, source.Read(at, std::span(buffer).first(n)));
+    if (got == 0) break;
+    QUOIN_TRY(target.Write(target_offset + done, std::span(buffer).first(got)));
+    done += got;
+    moved += got;
+  }
+  return done;
+}
+
+}  // namespace quoin

@@ -1,0 +1,218 @@
+// Making, describing, changing and removing VDIs.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "blockstore/base/atomic_file.h"
+#include "metadata/published.h"
+#include "snapshots/layer_links.h"
+#include "snapshots/store_shared.h"
+
+namespace quoin {
+namespace {
+
+Status CheckSize(const std::string& name, uint64_t size_bytes) {
+  if (size_bytes > kMaxVdiBytes) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("cannot create vdis/{}: {} bytes are more than 256 TiB, the largest size "
+                            "of a VDI", name, size_bytes));
+  }
+  if (size_bytes % kSectorBytes != 0) {
+    return Fail(ErrorCode::kInvalid,
+                fmt::format("cannot create vdis/{}: its size, {} bytes, is not a multiple of 512",
+                            name, size_bytes),
+                fmt::format("{} bytes would do", (size_bytes / kSectorBytes + 1) * kSectorBytes));
+  }
+  return {};
+}
+
+}  // namespace
+
+// The durable steps of making a VDI:
+//   1. folder <id>.new with writer.lock (held), layers/, vdi.db, published.db, each synced, then
+//      the folder and its parent
+//   2. the name is linked: from here on the VDI exists
+//   3. the folder gets its final name; whoever comes between finds it through SweepVdiFolders
+// A crash before 2 leaves a folder that nobody names and nobody holds: swept.
+Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
+                                  const Attributes& attributes,
+                                  const std::function<Status(NewVdi&)>& add_layers) {
+  FileSystem& fs = environment.file_system;
+  const StoreLayout& layout = environment.layout;
+  QUOIN_TRY(ValidateVdiName(name));
+  QUOIN_TRY(CheckSize(name, size_bytes));
+  if (environment.names.Lookup(name)) {
+    return Fail(ErrorCode::kExists, fmt::format("cannot create vdis/{}: the name is taken", name));
+  }
+  const Id id = Id::Random();
+  NewVdi made;
+  made.folder = layout.UnfinishedVdi(id);
+  QUOIN_TRY(fs.MakeDirectory(made.folder));
+  const auto fill = [&]() -> Result<std::unique_ptr<WriterLock>> {
+    QUOIN_ASSIGN(std::unique_ptr<WriterLock> lock,
+                 WriterLock::Create(fs, made.folder, environment.self));
+    QUOIN_TRY(fs.MakeDirectory(StoreLayout::Layers(made.folder)));
+    VdiRecord& vdi = made.state.vdi;
+    vdi.id = id;
+    vdi.size_bytes = size_bytes;
+    vdi.attributes = attributes;
+    vdi.created_ns = NowNanoseconds();
+    vdi.attributes.atime_ns = vdi.attributes.mtime_ns = vdi.attributes.ctime_ns = vdi.created_ns;
+    vdi.epoch = lock->epoch();
+    vdi.head_published = true;
+    QUOIN_TRY(add_layers(made));
+    LayerRecord head;
+    head.seq = vdi.head_seq = vdi.next_seq++;
+    head.parent_seq = made.top_seq;
+    head.state = LayerState::kHead;
+    head.name = fmt::format("{}-{}", head.seq, lock->epoch());
+    head.size_bytes = size_bytes;
+    made.state.layers.push_back(head);
+    QUOIN_ASSIGN(const std::unique_ptr<Layer> layer,
+                 Layer::Create(fs, {StoreLayout::Layers(made.folder), head.name}, size_bytes));
+    QUOIN_TRY(layer->Sync());
+    {
+      QUOIN_ASSIGN(const std::unique_ptr<VdiDatabase> database,
+                   VdiDatabase::Create(fs, StoreLayout::Database(made.folder), made.state));
+      QUOIN_TRY(database->Checkpoint());
+    }
+    QUOIN_TRY(WritePublished(fs, layout, made.folder, made.state));
+    QUOIN_TRY(fs.SyncDirectory(made.folder));
+    QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+    MutexLock names_lock(names_mutex);
+    QUOIN_TRY(environment.names.Claim(name, id));
+    return lock;
+  };
+  Result<std::unique_ptr<WriterLock>> lock = fill();
+  if (!lock) {
+    (void)RemoveTree(fs, made.folder);
+    return Failure(lock.error());
+  }
+  QUOIN_TRY(fs.Rename(made.folder, layout.Vdi(id)));
+  QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+  QUOIN_TRY((*lock)->ReleaseClean());
+  environment.SetNameHint(id, name);
+  environment.Tell([&](StoreObserver& o) { o.NameChanged(name); });
+  return id;
+}
+
+Result<Id> Store::CreateVdi(const std::string& name, uint64_t size_bytes,
+                            const Attributes& attributes) {
+  return shared_->MakeVdi(name, size_bytes, attributes,
+                          [](Shared::NewVdi&) -> Status { return {}; });
+}
+
+// The durable steps of a removal:
+//   1. the folder is renamed to <id>.removed: from here on the VDI is gone
+//   2. the name goes, then the files; what a crash leaves is swept
+Status Store::RemoveVdi(const std::string& name, bool with_snapshots) {
+  QUOIN_ASSIGN(const NameFacts facts, Lookup(name));
+  if (facts.is_folder) {
+    return Fail(ErrorCode::kIsDirectory, fmt::format("cannot remove vdis/{}: it is a folder", name));
+  }
+  const std::shared_ptr<Vdi> vdi = shared_->GetVdi(facts.vdi);
+  QUOIN_TRY(vdi->RemoveAsOwner(name, with_snapshots));
+  shared_->published.Forget(facts.vdi);
+  shared_->environment.Tell([&](StoreObserver& o) { o.NameChanged(name); });
+  return {};
+}
+
+Result<std::shared_ptr<const PublishedVdi>> Store::Shared::PublishedState(const Id& id) {
+  const std::string folder = environment.layout.Vdi(id);
+  const Result<LockStatus> last = WriterLock::Inspect(environment.file_system, folder);
+  if (last && !last->damaged && !last->held && !last->record.clean &&
+      last->record.host == environment.self.host) {
+    // Opening for reading recovers and publishes what a process that died here had flushed.
+    const std::shared_ptr<Vdi> vdi = GetVdi(id);
+    if (vdi->AddHandle(Access::kRead)) (void)vdi->DropHandle(Access::kRead);
+  }
+  return published.Get(id, folder);
+}
+
+Result<VdiState> Store::Shared::SharedState(const Id& id) {
+  if (const std::shared_ptr<Vdi> open = FindOpen(id)) {
+    QUOIN_TRY(open->FinishFrozen());
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) return open->PublishableState();
+  }
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, PublishedState(id));
+  return found->state;
+}
+
+Result<VdiInfo> Store::Describe(const Id& id) {
+  VdiInfo info;
+  info.id = id;
+  const auto take = [&info](const VdiState& state) {
+    info.size_bytes = state.vdi.size_bytes;
+    info.data_blocks = state.vdi.data_blocks;
+    info.layers = state.layers.size();
+    info.snapshots = state.snapshots.size();
+    info.attributes = state.vdi.attributes;
+    info.created_ns = state.vdi.created_ns;
+    info.parent_snapshot = state.vdi.parent_snapshot;
+    info.parent_name = state.vdi.parent_name;
+  };
+  bool live = false;
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(id)) {
+    {
+      MutexLock lock(open->lifecycle_mutex_);
+      info.open_for_writing = open->writers_;
+      info.open_handles = open->writers_ + open->readers_;
+    }
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) {
+      live = true;
+      take(open->state_);
+      info.size_bytes = open->size_bytes();
+      info.data_blocks = open->data_blocks();
+      info.unique_blocks = open->data_.head()->ownership().data_blocks();
+      info.attributes.mtime_ns = std::max(info.attributes.mtime_ns, open->mtime_ns_.load());
+      info.attributes.ctime_ns = std::max(info.attributes.ctime_ns, info.attributes.mtime_ns);
+      info.writer = open->lock_->record();
+    }
+  }
+  if (!live) {
+    QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(id));
+    take(found->state);
+    info.unique_blocks = found->head_data_blocks;
+    const Result<LockStatus> lock = InspectLock(id);
+    if (lock && !lock->damaged && lock->held) info.writer = lock->record;
+  }
+  info.shared_blocks =
+      info.data_blocks > info.unique_blocks ? info.data_blocks - info.unique_blocks : 0;
+  return info;
+}
+
+Status Store::ResizeVdi(const Id& id, uint64_t size_bytes, bool allow_shrink,
+                        bool through_handle) {
+  QUOIN_TRY(shared_->AsOwner(*this, id, [&](Vdi& vdi) -> Status {
+    const uint64_t present = vdi.size_bytes();
+    if (size_bytes < present && !allow_shrink) {
+      return Fail(ErrorCode::kInvalid,
+                  fmt::format("cannot resize {}: {} bytes are fewer than its {}, and what lies beyond "
+                              "would be lost", vdi.Title(), size_bytes, present),
+                  "say --shrink if that is what you want");
+    }
+    if (size_bytes < present) {
+      MutexLock lock(vdi.lifecycle_mutex_);
+      const uint64_t others = vdi.readers_ + vdi.writers_ - 1;  // one is ours
+      if (others > (through_handle ? 1u : 0u)) {
+        return Fail(ErrorCode::kBusy,
+                    fmt::format("cannot shrink {}: it is open", vdi.Title()),
+                    "stop the guest that uses it first");
+      }
+    }
+    return vdi.Resize(size_bytes);
+  }));
+  shared_->environment.Tell([&](StoreObserver& o) { o.SizeOrAttributesChanged(id); });
+  return {};
+}
+
+Status Store::SetAttributes(const Id& id, const AttributeChange& change) {
+  QUOIN_TRY(shared_->AsOwner(*this, id, [&](Vdi& vdi) { return vdi.SetAttributes(change); }));
+  shared_->environment.Tell([&](StoreObserver& o) { o.SizeOrAttributesChanged(id); });
+  return {};
+}
+
+}  // namespace quoin

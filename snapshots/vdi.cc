@@ -1,0 +1,318 @@
+// Requests and recording; see vdi_lifecycle.cc and vdi_structure.cc for the rest of Vdi.
+#include "snapshots/vdi.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "blockstore/base/atomic_file.h"
+#include "metadata/published.h"
+#include "snapshots/store_environment.h"
+
+namespace quoin {
+namespace {
+
+// Rows of a frozen layer that are forgotten in one transaction, between which flushes may come.
+constexpr uint64_t kForgetRowsPerTransaction = 2048;
+
+}  // namespace
+
+Vdi::Vdi(StoreEnvironment& environment, Id id, std::string folder)
+    : environment_(environment), id_(id), folder_(std::move(folder)) {}
+
+Vdi::~Vdi() = default;
+
+std::string Vdi::Title() const {
+  const std::string name = environment_.NameHint(id_);
+  return name.empty() ? fmt::format("VDI {}", id_.ToString()) : fmt::format("vdis/{}", name);
+}
+
+Layer::Location Vdi::LayerLocation(const std::string& name) const {
+  return {StoreLayout::Layers(folder_), name};
+}
+
+const LayerRecord* Vdi::FindLayer(uint32_t seq) const {
+  for (const LayerRecord& layer : state_.layers) {
+    if (layer.seq == seq) return &layer;
+  }
+  return nullptr;
+}
+
+// ------------------------------------------------------------------------------- requests
+
+Result<size_t> Vdi::Read(uint64_t offset, std::span<std::byte> buffer) {
+  Result<size_t> done = data_.Read(offset, buffer);
+  if (done && *done == 0 && contents_lost_.load(std::memory_order_relaxed)) {
+    return Fail(ErrorCode::kIo, fmt::format("cannot read {}: its last writer could not let go of it "
+                                            "cleanly", Title()),
+                "close it and open it again");
+  }
+  return done;
+}
+
+Status Vdi::CheckWritable() const {
+  if (!failed_.load(std::memory_order_relaxed)) return {};
+  return Fail(ErrorCode::kIo,
+              fmt::format("cannot write {}: a flush failed before, and what it held may be lost",
+                          Title()),
+              "close the VDI everywhere and open it again; what was flushed before is intact");
+}
+
+void Vdi::CountWrite() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  mtime_ns_.store(now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec, std::memory_order_relaxed);
+  written_.store(true, std::memory_order_relaxed);
+}
+
+Status Vdi::Write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return {};
+  QUOIN_TRY(CheckWritable());
+  if (offset > kMaxVdiBytes || bytes.size() > kMaxVdiBytes - offset) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("cannot write {} beyond 256 TiB, the largest size of a VDI", Title()));
+  }
+  if (copying_.load(std::memory_order_acquire)) QUOIN_TRY(SettleCopy());
+  const uint64_t end = offset + bytes.size();
+  if (end > data_.size_bytes()) {
+    QUOIN_TRY(data_.Grow((end + kSectorBytes - 1) / kSectorBytes * kSectorBytes));
+  }
+  Status written = data_.Write(offset, bytes);
+  if (!written && written.error().code == ErrorCode::kLostOwnership) return Poison(written.error());
+  CountWrite();
+  return written;
+}
+
+Status Vdi::Zero(uint64_t offset, uint64_t length) {
+  QUOIN_TRY(CheckWritable());
+  if (copying_.load(std::memory_order_acquire)) QUOIN_TRY(SettleCopy());
+  QUOIN_TRY(data_.Zero(offset, length));
+  CountWrite();
+  return {};
+}
+
+Result<uint64_t> Vdi::SeekData(uint64_t offset) { return data_.SeekData(offset); }
+Result<uint64_t> Vdi::SeekHole(uint64_t offset) { return data_.SeekHole(offset); }
+uint64_t Vdi::data_blocks() const { return const_cast<DataPath&>(data_).data_blocks(); }
+
+Attributes Vdi::attributes() const {
+  MutexLock lock(state_mutex_);
+  Attributes attributes = state_.vdi.attributes;
+  attributes.mtime_ns = std::max(attributes.mtime_ns, mtime_ns_.load(std::memory_order_relaxed));
+  attributes.ctime_ns = std::max(attributes.ctime_ns, attributes.mtime_ns);
+  return attributes;
+}
+
+int64_t Vdi::created_ns() const {
+  MutexLock lock(state_mutex_);
+  return state_.vdi.created_ns;
+}
+
+// ------------------------------------------------------------------------------- recording
+
+Failure Vdi::Poison(const Error& error) {
+  if (!failed_.exchange(true)) {
+    spdlog::error("{}: {}; nothing is written to it any more until it is reopened", Title(),
+                  error.what);
+  }
+  return Failure(error);
+}
+
+Status Vdi::RequireOwner() const {
+  if (database_ != nullptr) return {};
+  return Fail(ErrorCode::kReadOnly, fmt::format("{} is open for reading only", Title()));
+}
+
+Status Vdi::Flush() {
+  const uint64_t mine = flush_requests_.fetch_add(1) + 1;
+  MutexLock lock(state_mutex_);
+  QUOIN_TRY(CheckWritable());
+  // Someone who began after this request came has flushed for both.
+  if (flushed_through_ >= mine) return {};
+  QUOIN_TRY(RequireOwner());
+  const uint64_t through = flush_requests_.load();
+  QUOIN_TRY(Record(Extent::kWithHead, {}));
+  flushed_through_ = through;
+  return {};
+}
+
+// The durable steps of a flush and of a snapshot:
+//   1. take the regions whose ownership changed (every block in them is already written)
+//   2. fdatasync the layers, and their folder if a file is new
+//   3. commit the regions, the layers' rows, the VDI's row and new snapshots in one transaction
+// A crash before 3 leaves the recorded state: blocks that were not owned then are looked up below
+// as before, so they show their old content; blocks that were show the old or the new bytes.
+Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapshots) {
+  struct Taken {
+    std::shared_ptr<Layer> layer;
+    uint32_t seq;
+    std::vector<RegionRecord> regions;
+  };
+  std::vector<Taken> taken;
+  const auto take = [&](const std::shared_ptr<Layer>& layer) QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+    const auto record = std::find_if(state_.layers.begin(), state_.layers.end(), [&](const auto& l) {
+      return l.name == layer->location().name;
+    });
+    taken.push_back({layer, record->seq, layer->ownership().TakeDirty()});
+  };
+  for (const auto& layer : unrecorded_) take(layer);
+  if (extent == Extent::kWithHead) take(data_.head());
+  const auto put_back = [&taken] {
+    for (const Taken& t : taken) t.layer->ownership().MarkDirty(t.regions);
+  };
+
+  // After the regions: whatever they hold lies within this size.
+  const uint64_t size_bytes = data_.size_bytes();
+  bool changed = vdi_row_changed_ || size_bytes != state_.vdi.size_bytes ||
+                 !new_snapshots.empty() || !unrecorded_.empty();
+  for (const Taken& t : taken) {
+    changed |= !t.regions.empty();
+    if (const Status synced = t.layer->Sync(); !synced) {
+      put_back();
+      return Poison(synced.error());
+    }
+  }
+  if (!changed) return {};
+
+  VdiRecord vdi = state_.vdi;
+  vdi.size_bytes = size_bytes;
+  vdi.attributes.mtime_ns = std::max(vdi.attributes.mtime_ns, mtime_ns_.load());
+  vdi.attributes.ctime_ns = std::max(vdi.attributes.ctime_ns, vdi.attributes.mtime_ns);
+  const auto commit = [&]() QUOIN_NO_THREAD_SAFETY_ANALYSIS -> Status {
+    QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+    if (!unrecorded_.empty()) {
+      for (const auto& frozen : unrecorded_) {
+        for (const LayerRecord& layer : state_.layers) {
+          if (layer.name == frozen->location().name) QUOIN_TRY(transaction.PutLayer(layer));
+        }
+      }
+      QUOIN_TRY(transaction.PutLayer(*FindLayer(state_.vdi.head_seq)));
+    }
+    for (const Taken& t : taken) {
+      if (!t.regions.empty()) QUOIN_TRY(transaction.PutOwnership(t.seq, t.regions));
+    }
+    for (const SnapshotRecord& snapshot : new_snapshots) {
+      QUOIN_TRY(transaction.PutSnapshot(snapshot));
+    }
+    QUOIN_TRY(transaction.PutVdi(vdi));
+    return transaction.Commit();
+  };
+  if (const Status committed = commit(); !committed) {
+    put_back();
+    // A full store has changed nothing: the same can be tried again. After any other failure
+    // nobody knows what the storage kept.
+    if (committed.error().code == ErrorCode::kNoSpace) return committed;
+    return Poison(committed.error());
+  }
+  state_.vdi = vdi;
+  vdi_row_changed_ = false;
+  head_changed_ = true;
+  state_.snapshots.insert(state_.snapshots.end(), new_snapshots.begin(), new_snapshots.end());
+  for (const auto& layer : unrecorded_) {
+    QUOIN_TRY(layer->Freeze());
+    publish_needed_ = true;
+  }
+  unrecorded_.clear();
+  publish_needed_ |= !new_snapshots.empty();
+  return {};
+}
+
+// ------------------------------------------------------------------------------- publishing
+
+// Only what others can read from files alone: frozen layers with their `.owned` file, snapshots of
+// those. The head's row stays (a database has one head) but is marked as not published.
+VdiState Vdi::PublishableState() const {
+  VdiState state;
+  state.vdi = state_.vdi;
+  state.vdi.head_published = false;
+  state.vdi.head_ownership_file.clear();
+  const auto finished = [this](uint32_t seq) QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+    for (; seq != 0;) {
+      const LayerRecord* layer = FindLayer(seq);
+      if (layer == nullptr || !layer->has_ownership_file) return false;
+      seq = layer->parent_seq;
+    }
+    return true;
+  };
+  for (const LayerRecord& layer : state_.layers) {
+    if (layer.seq == state_.vdi.head_seq) {
+      LayerRecord head = layer;
+      while (!finished(head.parent_seq)) head.parent_seq = FindLayer(head.parent_seq)->parent_seq;
+      state.layers.push_back(head);
+    } else if (finished(layer.seq)) {
+      state.layers.push_back(layer);
+    }
+  }
+  for (const SnapshotRecord& snapshot : state_.snapshots) {
+    if (snapshot.pending_group.IsNull() && finished(snapshot.layer_seq)) {
+      state.snapshots.push_back(snapshot);
+    }
+  }
+  return state;
+}
+
+Status Vdi::Publish() {
+  const std::string old_head_file = state_.vdi.head_ownership_file;
+  QUOIN_TRY(WritePublished(environment_.file_system, environment_.layout, folder_,
+                           PublishableState()));
+  publish_needed_ = false;
+  head_changed_ = true;  // what is published now is without the head
+  if (!old_head_file.empty()) {
+    (void)environment_.file_system.Remove(LayerLocation(old_head_file).folder + "/" +
+                                          old_head_file);
+    state_.vdi.head_ownership_file.clear();
+    state_.vdi.head_published = false;
+    vdi_row_changed_ = true;
+  }
+  return {};
+}
+
+Status Vdi::FinishFrozen() {
+  MutexLock finishing(finish_mutex_);
+  for (;;) {
+    LayerRecord record;
+    std::shared_ptr<const Layer> layer;
+    {
+      MutexLock lock(state_mutex_);
+      if (database_ == nullptr || failed_) return {};
+      const auto unfinished =
+          std::find_if(state_.layers.begin(), state_.layers.end(), [this](const LayerRecord& l) {
+            const bool recorded =
+                std::none_of(unrecorded_.begin(), unrecorded_.end(),
+                             [&](const auto& u) { return u->location().name == l.name; });
+            return l.state == LayerState::kFrozen && !l.has_ownership_file && recorded;
+          });
+      if (unfinished == state_.layers.end()) {
+        return publish_needed_ ? Publish() : Status{};
+      }
+      record = *unfinished;
+      QUOIN_ASSIGN(layer, OpenFrozenLayer(record));
+    }
+    QUOIN_TRY(ReplaceFile(environment_.file_system,
+                          Layer::OwnershipPath(LayerLocation(record.name)),
+                          environment_.layout.NewTemporary(), layer->ownership().Encode()));
+    {
+      MutexLock lock(state_mutex_);
+      if (database_ == nullptr) return {};
+      record.has_ownership_file = true;
+      QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+      QUOIN_TRY(transaction.PutLayer(record));
+      QUOIN_TRY(transaction.Commit());
+      for (LayerRecord& l : state_.layers) {
+        if (l.seq == record.seq) l = record;
+      }
+      publish_needed_ = true;
+    }
+    for (uint64_t removed = kForgetRowsPerTransaction; removed == kForgetRowsPerTransaction;) {
+      MutexLock lock(state_mutex_);
+      if (database_ == nullptr) return {};
+      QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+      QUOIN_ASSIGN(removed, transaction.RemoveOwnership(record.seq, kForgetRowsPerTransaction));
+      QUOIN_TRY(transaction.Commit());
+    }
+  }
+}
+
+}  // namespace quoin

@@ -1,0 +1,175 @@
+// An open VDI of this process: one object however many handles, whether this host owns it or only
+// reads what its owner published.
+//
+// Requests (Read, Write, Zero, the seeks) take no mutex; a snapshot stops them at the gate for the
+// moment in which it changes heads. Structure changes, flushes and the database are serialised by
+// the state mutex; becoming owner and letting go by the lifecycle mutex, taken before it. After a
+// failed flush of data every write fails until the VDI is reopened.
+//
+// Order of durability, everywhere: bytes in the layers (fdatasync), then one transaction in vdi.db
+// that makes them count, then the answer; published.db and the removal of files come after.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "blockstore/base/mutex.h"
+#include "metadata/vdi_database.h"
+#include "metadata/writer_lock.h"
+#include "snapshots/data_path.h"
+#include "snapshots/image.h"
+#include "snapshots/store.h"
+
+namespace quoin {
+
+struct StoreEnvironment;
+
+class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
+ public:
+  Vdi(StoreEnvironment& environment, Id id, std::string folder);
+  ~Vdi() override;  // lets go without a clean release if still owner: what a crash does
+
+  const Id& id() const { return id_; }
+
+  // --- requests, from any thread -----------------------------------------------------------
+  Result<size_t> Read(uint64_t offset, std::span<std::byte> buffer) override;
+  // All of it or an error. kTooLarge beyond 256 TiB; a write that ends beyond the size makes the VDI
+  // larger, up to the next multiple of 512, as a file grows.
+  Status Write(uint64_t offset, std::span<const std::byte> bytes);
+  // [offset, offset + length) reads as zeros afterwards, and whole blocks give their space back:
+  // both punch-hole and zero-range. Clipped to the size.
+  Status Zero(uint64_t offset, uint64_t length);
+  // Everything written before the call is durable after it.
+  Status Flush();
+  Result<uint64_t> SeekData(uint64_t offset) override;
+  Result<uint64_t> SeekHole(uint64_t offset) override;
+  uint64_t size_bytes() const override { return data_.size_bytes(); }
+  uint64_t data_blocks() const override;
+
+  Attributes attributes() const;
+  int64_t created_ns() const;
+
+  // Writes `.owned` files of frozen layers that lack them, forgets their rows, and publishes. For
+  // the finisher, and for whoever needs the files now. Nothing to do is success.
+  Status FinishFrozen() QUOIN_EXCLUDES(state_mutex_);
+
+ private:
+  friend class Store;
+  friend class VdiHandle;
+  friend class GroupSnapshot;
+
+  // --- lifecycle (vdi_lifecycle.cc) ----------------------------------------------------------
+  Status AddHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
+  Status DropHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
+  Status BecomeOwner() QUOIN_REQUIRES(lifecycle_mutex_);
+  Status Recover() QUOIN_REQUIRES(state_mutex_);
+  Status DecidePendingSnapshots() QUOIN_REQUIRES(state_mutex_);
+  Status SweepLayerFiles() QUOIN_REQUIRES(state_mutex_);
+  Status OpenLayers() QUOIN_REQUIRES(state_mutex_);
+  Result<LayerStack> OpenStack(uint32_t top_seq, const VdiState& state) QUOIN_REQUIRES(state_mutex_);
+  Result<std::shared_ptr<const Layer>> OpenFrozenLayer(const LayerRecord& record)
+      QUOIN_REQUIRES(state_mutex_);
+  Result<std::unique_ptr<OwnershipSet>> LoadOwnershipRows(uint32_t seq)
+      QUOIN_REQUIRES(state_mutex_);
+  Result<std::unique_ptr<Layer>> ReopenHeadForReading() QUOIN_REQUIRES(state_mutex_);
+  Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
+  Status PublishHead() QUOIN_REQUIRES(state_mutex_);
+  Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
+  // Removes the VDI with its name and files. kBusy while open, kNotEmpty with snapshots.
+  Status RemoveAsOwner(const std::string& name, bool with_snapshots)
+      QUOIN_EXCLUDES(lifecycle_mutex_);
+  Status CheckRemovable(const std::string& name, bool with_snapshots) const
+      QUOIN_REQUIRES(state_mutex_);
+  void Abandon() QUOIN_REQUIRES(state_mutex_);
+
+  // --- recording (vdi.cc) --------------------------------------------------------------------
+  enum class Extent { kFrozenOnly, kWithHead };
+  // Syncs and records what is not durable yet: frozen layers of unrecorded_, the head if asked,
+  // the VDI's row, and these snapshots, in one transaction.
+  Status Record(Extent extent, const std::vector<SnapshotRecord>& new_snapshots)
+      QUOIN_REQUIRES(state_mutex_);
+  // Publishes what frozen layers and snapshots there are, without the head.
+  Status Publish() QUOIN_REQUIRES(state_mutex_);
+  VdiState PublishableState() const QUOIN_REQUIRES(state_mutex_);
+  Status RequireOwner() const QUOIN_REQUIRES(state_mutex_);
+  Status CheckWritable() const;
+  Failure Poison(const Error& error);
+  Layer::Location LayerLocation(const std::string& name) const;
+  const LayerRecord* FindLayer(uint32_t seq) const QUOIN_REQUIRES(state_mutex_);
+  std::string Title() const;  // "vdis/web01" for messages
+
+  // --- structure (vdi_structure.cc), all by the owner ------------------------------------------
+  Status Resize(uint64_t size_bytes) QUOIN_EXCLUDES(state_mutex_);
+  Status SetAttributes(const AttributeChange& change) QUOIN_EXCLUDES(state_mutex_);
+  // A new head's files, not yet part of the VDI.
+  Result<std::shared_ptr<Layer>> MakeHead(uint64_t size_bytes) QUOIN_REQUIRES(state_mutex_);
+  // The row of a layer that MakeHead made.
+  LayerRecord NewHeadRecord(const Layer& head, uint32_t parent_seq) const;
+  // With the gate closed: `new_head` on top of what is there now; to be recorded.
+  void PushHead(std::shared_ptr<Layer> new_head) QUOIN_REQUIRES(state_mutex_);
+  // Makes what the VDI holds now frozen layers only, and records that.
+  Status FreezeHead() QUOIN_EXCLUDES(state_mutex_);
+  SnapshotRecord DescribeSnapshot(const std::string& name, int64_t now_ns) const
+      QUOIN_REQUIRES(state_mutex_);
+  Status CheckNewSnapshotName(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
+  Status RemoveSnapshot(const std::string& name) QUOIN_EXCLUDES(state_mutex_);
+  Status ChangeSnapshot(const SnapshotRecord& changed) QUOIN_REQUIRES(state_mutex_);
+  Result<SnapshotRecord> FindSnapshot(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
+  // Layers that neither the head nor one of these snapshots needs.
+  std::vector<LayerRecord> UnreachableLayers(const std::vector<SnapshotRecord>& snapshots) const
+      QUOIN_REQUIRES(state_mutex_);
+  Result<std::string> Rollback(const std::string& snapshot) QUOIN_EXCLUDES(state_mutex_);
+  // Shares the source's layers as this VDI's content up to `end`, if it is pristine or a copy from
+  // the same source so far; false if the bytes must be copied.
+  Result<bool> ShareRange(const std::string& source_folder, const VdiState& source_state,
+                          uint32_t source_top, uint64_t source_size, uint64_t offset, uint64_t end)
+      QUOIN_EXCLUDES(state_mutex_);
+  Status AdoptStack(const std::string& source_folder, const VdiState& source_state, uint32_t top)
+      QUOIN_REQUIRES(state_mutex_);
+  Result<bool> SharesStack(const std::string& source_folder, const VdiState& source_state,
+                           uint32_t source_top) QUOIN_REQUIRES(state_mutex_);
+  // Ends a copy in pieces: nothing beyond what was copied is the VDI's.
+  Status SettleCopy() QUOIN_EXCLUDES(state_mutex_);
+  Status SettleCopyLocked() QUOIN_REQUIRES(state_mutex_);
+
+  void CountWrite();
+
+  // Constant after construction.
+  StoreEnvironment& environment_;
+  const Id id_;
+  const std::string folder_;
+
+  DataPath data_;
+  std::atomic<bool> failed_{false};   // a flush failed: nothing may be written any more
+  std::atomic<bool> copying_{false};  // state_.vdi.copy_origin is set
+  std::atomic<bool> contents_lost_{false};  // letting go failed under readers: they must reopen
+  std::atomic<int64_t> mtime_ns_{0};  // of the last write
+  std::atomic<bool> written_{false};  // something changed since the last recording of attributes
+  std::atomic<uint64_t> flush_requests_{0};
+
+  mutable Mutex lifecycle_mutex_{LockRank::kVdiLifecycle};
+  uint64_t readers_ QUOIN_GUARDED_BY(lifecycle_mutex_) = 0;
+  uint64_t writers_ QUOIN_GUARDED_BY(lifecycle_mutex_) = 0;
+  FileIdentity published_file_ QUOIN_GUARDED_BY(lifecycle_mutex_);  // what was loaded, as reader
+  int64_t published_ctime_ns_ QUOIN_GUARDED_BY(lifecycle_mutex_) = 0;
+
+  mutable Mutex state_mutex_{LockRank::kVdiState};
+  VdiState state_ QUOIN_GUARDED_BY(state_mutex_);
+  std::unique_ptr<WriterLock> lock_ QUOIN_GUARDED_BY(state_mutex_);
+  std::unique_ptr<VdiDatabase> database_ QUOIN_GUARDED_BY(state_mutex_);
+  // Frozen in memory, not yet in vdi.db; oldest first. The head's row is part of the same change.
+  std::vector<std::shared_ptr<Layer>> unrecorded_ QUOIN_GUARDED_BY(state_mutex_);
+  bool vdi_row_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;
+  bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;
+  bool head_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since it was last published
+  uint64_t flushed_through_ QUOIN_GUARDED_BY(state_mutex_) = 0;
+  // Serialises FinishFrozen, which lets go of the state mutex while it writes.
+  Mutex finish_mutex_{LockRank::kVdiFinish};
+};
+
+}  // namespace quoin

@@ -1,0 +1,401 @@
+// Becoming the owner of a VDI, recovering what a dead owner left, reading what another published, and
+// letting go.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <set>
+
+#include "blockstore/base/atomic_file.h"
+#include "metadata/published.h"
+#include "snapshots/store_environment.h"
+#include "snapshots/vdi.h"
+
+namespace quoin {
+namespace {
+
+constexpr std::string_view kHeadOwnershipMark = ".owned-";
+
+}  // namespace
+
+// ------------------------------------------------------------------------------- handles
+
+Status Vdi::AddHandle(Access access) {
+  MutexLock lock(lifecycle_mutex_);
+  if (access == Access::kReadWrite) {
+    if (writers_ == 0) {
+      if (const Status owner = BecomeOwner(); !owner) {
+        if (readers_ > 0 && published_file_ == FileIdentity{}) (void)LoadPublished();
+        return owner;
+      }
+    }
+    ++writers_;
+    return {};
+  }
+  if (writers_ == 0) QUOIN_TRY(LoadPublished());
+  ++readers_;
+  return {};
+}
+
+Status Vdi::DropHandle(Access access) {
+  MutexLock lock(lifecycle_mutex_);
+  Status status;
+  if (access == Access::kReadWrite) {
+    if (--writers_ == 0) status = LetGo();
+  } else {
+    --readers_;
+  }
+  if (writers_ == 0 && readers_ == 0) {
+    data_.Replace({});
+    published_file_ = {};
+    failed_ = false;
+  }
+  return status;
+}
+
+// ------------------------------------------------------------------------------- reading
+
+// Takes over what is published, unless that is what we have already. If the last owner died on this
+// host, the VDI is recovered and published first, so that a reader misses nothing that was flushed.
+Status Vdi::LoadPublished() {
+  FileSystem& fs = environment_.file_system;
+  const Result<LockStatus> last = WriterLock::Inspect(fs, folder_);
+  if (last && !last->damaged && !last->held && !last->record.clean &&
+      last->record.host == environment_.self.host) {
+    if (const Status recovered = BecomeOwner(); recovered) QUOIN_TRY(LetGo());
+  }
+  QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
+  if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
+  QUOIN_ASSIGN(VdiState state, ReadPublished(fs, folder_));
+  if (state.vdi.id != id_) {
+    return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
+                                                 StoreLayout::Published(folder_),
+                                                 state.vdi.id.ToString()));
+  }
+  MutexLock lock(state_mutex_);
+  const auto head = std::find_if(state.layers.begin(), state.layers.end(),
+                                 [&](const auto& l) { return l.seq == state.vdi.head_seq; });
+  if (head == state.layers.end()) {
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{} names no head", StoreLayout::Published(folder_)));
+  }
+  QUOIN_ASSIGN(LayerStack stack, OpenStack(head->parent_seq, state));
+  if (state.vdi.head_published && !state.vdi.head_ownership_file.empty()) {
+    // Not through the cache: a head may change once an owner has it again.
+    QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned,
+                 LoadOwnershipFile(fs, LayerLocation("").folder + "/" +
+                                           state.vdi.head_ownership_file));
+    QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
+                 Layer::Open(fs, LayerLocation(head->name), state.vdi.size_bytes, std::move(owned),
+                             Access::kRead));
+    stack = stack.WithOnTop(std::move(layer));
+  }
+  const uint64_t size = state.vdi.size_bytes;
+  const uint64_t data = stack.CountData(0, BlocksOf(size));
+  data_.Replace({nullptr, std::move(stack), size, data});
+  state_ = std::move(state);
+  mtime_ns_ = state_.vdi.attributes.mtime_ns;
+  contents_lost_ = false;
+  published_file_ = facts.identity;
+  published_ctime_ns_ = facts.ctime_ns;
+  return {};
+}
+
+Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& record) {
+  const Layer::Location location = LayerLocation(record.name);
+  if (record.has_ownership_file) {
+    return environment_.layer_cache.OpenFrozen(location, record.size_bytes);
+  }
+  return environment_.layer_cache.OpenFrozen(
+      location, record.size_bytes, [&]() { return LoadOwnershipRows(record.seq); });
+}
+
+Result<std::unique_ptr<OwnershipSet>> Vdi::LoadOwnershipRows(uint32_t seq) {
+  auto owned = std::make_unique<OwnershipSet>();
+  if (database_ == nullptr) {
+    return Fail(ErrorCode::kCorrupt, fmt::format("{}: layer {} has no list of its blocks", Title(),
+                                                 seq));
+  }
+  QUOIN_TRY(database_->LoadOwnership(seq, [&owned](uint32_t region, std::string_view runs) {
+    return owned->LoadRegion(region, runs);
+  }));
+  (void)owned->TakeDirty();  // what was loaded is recorded
+  return owned;
+}
+
+Result<LayerStack> Vdi::OpenStack(uint32_t top_seq, const VdiState& state) {
+  std::vector<std::shared_ptr<const Layer>> layers;
+  for (uint32_t seq = top_seq; seq != 0;) {
+    const auto record = std::find_if(state.layers.begin(), state.layers.end(),
+                                     [seq](const LayerRecord& l) { return l.seq == seq; });
+    if (record == state.layers.end() || layers.size() > state.layers.size()) {
+      return Fail(ErrorCode::kCorrupt, fmt::format("{}: layer {} is not recorded", Title(), seq));
+    }
+    QUOIN_ASSIGN(std::shared_ptr<const Layer> layer, OpenFrozenLayer(*record));
+    layers.push_back(std::move(layer));
+    seq = record->parent_seq;
+  }
+  return LayerStack(std::move(layers));
+}
+
+// ------------------------------------------------------------------------------- owning
+
+Status Vdi::BecomeOwner() {
+  FileSystem& fs = environment_.file_system;
+  QUOIN_ASSIGN(std::unique_ptr<WriterLock> acquired,
+               WriterLock::Acquire(fs, folder_, Title(), environment_.self,
+                                   environment_.options.ownership_wait));
+  MutexLock lock(state_mutex_);
+  lock_ = std::move(acquired);
+  const auto take = [&]() QUOIN_NO_THREAD_SAFETY_ANALYSIS -> Status {
+    QUOIN_ASSIGN(database_, VdiDatabase::Open(fs, StoreLayout::Database(folder_)));
+    QUOIN_ASSIGN(state_, database_->Load());
+    if (state_.vdi.id != id_) {
+      return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
+                                                   StoreLayout::Database(folder_),
+                                                   state_.vdi.id.ToString()));
+    }
+    unrecorded_.clear();
+    vdi_row_changed_ = publish_needed_ = head_changed_ = false;
+    failed_ = false;
+    state_.vdi.epoch = lock_->epoch();
+    if (lock_->predecessor() != WriterLock::Predecessor::kClean) QUOIN_TRY(Recover());
+    return OpenLayers();
+  };
+  if (const Status taken = take(); !taken) {
+    // A VDI that could not be opened stays as unclean as it was found.
+    Abandon();
+    published_file_ = {};
+    if (lock_->predecessor() == WriterLock::Predecessor::kClean) (void)lock_->ReleaseClean();
+    lock_.reset();
+    return taken;
+  }
+  written_ = false;
+  mtime_ns_ = state_.vdi.attributes.mtime_ns;
+  published_file_ = {};
+  contents_lost_ = false;
+  return {};
+}
+
+Status Vdi::OpenLayers() {
+  const LayerRecord* head = FindLayer(state_.vdi.head_seq);
+  QUOIN_ASSIGN(LayerStack below, OpenStack(head->parent_seq, state_));
+  QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned, LoadOwnershipRows(head->seq));
+  data_.Replace({});  // closes what we had open as reader
+  QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
+               Layer::Open(environment_.file_system, LayerLocation(head->name),
+                           state_.vdi.size_bytes, std::move(owned), Access::kReadWrite));
+  const uint64_t data = below.CountData(0, BlocksOf(state_.vdi.size_bytes));
+  data_.Replace({std::move(layer), std::move(below), state_.vdi.size_bytes, data});
+  if (state_.vdi.copy_origin.IsNull()) return {};
+  return SettleCopyLocked();  // a copy in pieces that its process did not end
+}
+
+// What a dead owner may have left: a group snapshot between its two commits, files that no row
+// names, two names after a rename. From another host, also a writer that does not know that it is
+// dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
+// owned, or is one of the unflushed writes that a crash may keep or lose.
+Status Vdi::Recover() {
+  spdlog::warn("{}: recovering; it was last owned by host {} (pid {}), which did not let go", Title(),
+               lock_->record().host_name, lock_->record().pid);
+  QUOIN_TRY(DecidePendingSnapshots());
+  QUOIN_TRY(SweepLayerFiles());
+  QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
+               environment_.names.ResolveDouble(id_));
+  for (const LayerRecord& layer : state_.layers) {
+    if (!layer.has_ownership_file) continue;
+    for (uint64_t removed = 1; removed > 0;) {  // rows that were about to be forgotten
+      QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+      QUOIN_ASSIGN(removed, transaction.RemoveOwnership(layer.seq, 4096));
+      if (removed > 0) QUOIN_TRY(transaction.Commit());
+    }
+  }
+  // In any case others must see what was flushed, published or not.
+  head_changed_ = true;
+  if (lock_->predecessor() != WriterLock::Predecessor::kDiedElsewhere) return {};
+  QUOIN_ASSIGN(const std::shared_ptr<Layer> new_head, MakeHead(state_.vdi.size_bytes));
+  LayerRecord old_head = *FindLayer(state_.vdi.head_seq);
+  old_head.state = LayerState::kFrozen;
+  old_head.size_bytes = state_.vdi.size_bytes;
+  LayerRecord head = NewHeadRecord(*new_head, old_head.seq);
+  VdiRecord vdi = state_.vdi;
+  vdi.head_seq = head.seq;
+  QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+  QUOIN_TRY(transaction.PutLayer(old_head));
+  QUOIN_TRY(transaction.PutLayer(head));
+  QUOIN_TRY(transaction.PutVdi(vdi));
+  QUOIN_TRY(transaction.Commit());
+  QUOIN_ASSIGN(state_, database_->Load());
+  return {};
+}
+
+Status Vdi::DecidePendingSnapshots() {
+  const std::vector<SnapshotRecord> snapshots = state_.snapshots;
+  for (SnapshotRecord snapshot : snapshots) {
+    if (snapshot.pending_group.IsNull()) continue;
+    QUOIN_ASSIGN(const bool decided,
+                 PathExists(environment_.file_system, environment_.layout.Groups() + "/" +
+                                                          snapshot.pending_group.ToString()));
+    QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+    snapshot.pending_group = Id();
+    if (decided) {
+      QUOIN_TRY(transaction.PutSnapshot(snapshot));
+    } else {
+      QUOIN_TRY(transaction.RemoveSnapshot(snapshot.id));
+    }
+    QUOIN_TRY(transaction.Commit());
+  }
+  QUOIN_ASSIGN(state_, database_->Load());
+  state_.vdi.epoch = lock_->epoch();
+  return {};
+}
+
+// Files of layers that no row names: heads made for a snapshot that did not come to be, links of a
+// clone's layers before their commit, layers whose removal was committed.
+Status Vdi::SweepLayerFiles() {
+  FileSystem& fs = environment_.file_system;
+  const std::string folder = StoreLayout::Layers(folder_);
+  std::set<std::string> known;
+  for (const LayerRecord& layer : state_.layers) known.insert(layer.name);
+  QUOIN_ASSIGN(const std::vector<DirectoryEntry> entries, fs.List(folder));
+  for (const DirectoryEntry& entry : entries) {
+    const bool head_list = entry.name.find(kHeadOwnershipMark) != std::string::npos;
+    const bool wanted = head_list ? entry.name == state_.vdi.head_ownership_file
+                                  : known.count(Layer::NameOfFile(entry.name)) > 0;
+    if (!wanted) QUOIN_TRY(fs.Remove(folder + "/" + entry.name));
+  }
+  return {};
+}
+
+// ------------------------------------------------------------------------------- letting go
+
+Status Vdi::LetGo() {
+  Status status;
+  {
+    MutexLock lock(state_mutex_);
+    if (failed_) status = CheckWritable();
+    if (status && copying_) status = SettleCopyLocked();
+    if (status) status = Record(Extent::kWithHead, {});
+  }
+  if (status) status = FinishFrozen();
+  MutexLock lock(state_mutex_);
+  if (status && (head_changed_ || written_)) status = PublishHead();
+  if (status) status = database_->Checkpoint();
+  const bool readers_stay = readers_ > 0;
+  std::unique_ptr<WriterLock> held = std::move(lock_);
+  if (!status) {
+    spdlog::error("{}: could not be let go cleanly ({}); the next owner recovers it", Title(),
+                  status.error().what);
+    Abandon();
+    published_file_ = {};
+    contents_lost_ = readers_stay;
+    return status;
+  }
+  // The head's descriptors close before the lock goes: whoever is owner next has no rival.
+  if (readers_stay) {
+    database_.reset();
+    LayerStack stack = data_.below();
+    QUOIN_ASSIGN(std::unique_ptr<Layer> head, ReopenHeadForReading());
+    const uint64_t size = data_.size_bytes();
+    stack = stack.WithOnTop(std::move(head));
+    const uint64_t data = data_.data_blocks();
+    data_.Replace({nullptr, std::move(stack), size, data});
+  } else {
+    Abandon();
+  }
+  copying_ = false;
+  return held->ReleaseClean();
+}
+
+Result<std::unique_ptr<Layer>> Vdi::ReopenHeadForReading() {
+  QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned,
+               OwnershipSet::Decode(data_.head()->ownership().Encode()));
+  return Layer::Open(environment_.file_system, data_.head()->location(), data_.size_bytes(),
+                     std::move(owned), Access::kRead);
+}
+
+// The head as it is now becomes readable by everyone: its owned blocks go into a file of their own
+// whose name carries the epoch, then published.db names it.
+Status Vdi::PublishHead() {
+  FileSystem& fs = environment_.file_system;
+  const std::string folder = StoreLayout::Layers(folder_);
+  const std::string old_file = state_.vdi.head_ownership_file;
+  const Layer& head = *data_.head();
+  std::string new_file;
+  if (!head.ownership().empty()) {
+    new_file = fmt::format("{}{}{}", head.location().name, kHeadOwnershipMark, lock_->epoch());
+    QUOIN_TRY(ReplaceFile(fs, folder + "/" + new_file, environment_.layout.NewTemporary(),
+                          head.ownership().Encode()));
+  }
+  VdiState state = state_;
+  state.vdi.attributes.mtime_ns = std::max(state.vdi.attributes.mtime_ns, mtime_ns_.load());
+  state.vdi.attributes.ctime_ns =
+      std::max(state.vdi.attributes.ctime_ns, state.vdi.attributes.mtime_ns);
+  state.vdi.head_ownership_file = new_file;
+  state.vdi.head_published = true;
+  state.vdi.data_blocks = data_.data_blocks();
+  QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+  QUOIN_TRY(transaction.PutVdi(state.vdi));
+  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(WritePublished(fs, environment_.layout, folder_, state));
+  state_ = std::move(state);
+  head_changed_ = false;
+  written_ = false;
+  if (!old_file.empty() && old_file != new_file) (void)fs.Remove(folder + "/" + old_file);
+  return {};
+}
+
+// ------------------------------------------------------------------------------- removal
+
+Status Vdi::CheckRemovable(const std::string& name, bool with_snapshots) const {
+  if (state_.snapshots.empty()) return {};
+  if (!with_snapshots) {
+    return Fail(ErrorCode::kNotEmpty,
+                fmt::format("cannot remove vdis/{}: it has {} snapshots", name,
+                            state_.snapshots.size()),
+                fmt::format("quoin rm {} --with-snapshots", name));
+  }
+  for (const SnapshotRecord& snapshot : state_.snapshots) {
+    if (!snapshot.is_protected) continue;
+    return Fail(ErrorCode::kNotPermitted,
+                fmt::format("cannot remove vdis/{}: its snapshot {} is protected", name,
+                            snapshot.name),
+                fmt::format("quoin snap unprotect {}@{}", name, snapshot.name));
+  }
+  return {};
+}
+
+Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
+  FileSystem& fs = environment_.file_system;
+  const StoreLayout& layout = environment_.layout;
+  MutexLock lifecycle(lifecycle_mutex_);
+  if (readers_ + writers_ > 0) {
+    return Fail(ErrorCode::kBusy, fmt::format("cannot remove vdis/{}: it is open", name),
+                "stop the guest or program that uses it first");
+  }
+  QUOIN_TRY(BecomeOwner());
+  MutexLock lock(state_mutex_);
+  const std::unique_ptr<WriterLock> held = std::move(lock_);
+  const Status removable = CheckRemovable(name, with_snapshots);
+  Abandon();
+  if (!removable) {
+    (void)held->ReleaseClean();
+    return removable;
+  }
+  const std::string removed = layout.RemovedVdi(id_);
+  QUOIN_TRY(fs.Rename(folder_, removed));
+  QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+  QUOIN_TRY(environment_.names.Release(name));
+  return RemoveTree(fs, removed);
+}
+
+// Forgets everything that an owner holds. With the writer lock gone unreleased, the next owner
+// recovers.
+void Vdi::Abandon() {
+  database_.reset();
+  unrecorded_.clear();
+  copying_ = false;
+  data_.Replace({});
+}
+
+}  // namespace quoin

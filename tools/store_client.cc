@@ -1,0 +1,64 @@
+#include "tools/store_client.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "metadata/host.h"
+#include "metadata/superblock.h"
+#include "tools/control_client.h"
+#include "tools/store_operations.h"
+
+namespace quoin {
+
+StoreClient::StoreClient(std::string root) : root_(std::move(root)), run_dir_(DefaultRunDir()) {}
+
+Result<Json> StoreClient::Run(const StoreRequest& request) {
+  Result<Superblock> superblock = ReadSuperblock(file_system_, root_);
+  if (!superblock) return Failure(InForm(superblock.error(), "use the store " + root_));
+  mounts_ = ReadMountRecords(run_dir_);
+  std::erase_if(mounts_, [id = superblock->store_id.ToString()](const MountRecord& mount) {
+    return mount.store_id != id;
+  });
+  Result<StoreAnswer> answer = AskMounts(request.ToJson());
+  if (!answer && answer.error().code == ErrorCode::kNotFound) answer = RunHere(request);
+  if (!answer) return Failure(InForm(answer.error(), "open the store " + root_));
+  StoreAnswer final_answer = AskOwner(request, std::move(*answer));
+  if (final_answer.error) return Failure(*final_answer.error);
+  return std::move(final_answer.result);
+}
+
+Result<StoreAnswer> StoreClient::AskMounts(const Json& request) {
+  for (const MountRecord& mount : mounts_) {
+    const Result<Json> json = AskDaemon(run_dir_, mount, request, kWorkPatience);
+    if (json) {
+      StoreAnswer answer = StoreAnswer::FromJson(*json);
+      // A daemon of another version may not know the verb; this process does.
+      if (!answer.error || answer.error->code != ErrorCode::kUnsupported) return answer;
+    } else if (json.error().code != ErrorCode::kNotFound) {
+      return Failure(json.error());
+    }
+  }
+  return Fail(ErrorCode::kNotFound, "no daemon of this host has the store mounted");
+}
+
+Result<StoreAnswer> StoreClient::RunHere(const StoreRequest& request) {
+  QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir()));
+  QUOIN_ASSIGN(const std::unique_ptr<Store> store,
+               Store::Open(file_system_, root_, std::move(self), StoreOptions{}));
+  return RunStoreRequest(*store, request);
+}
+
+StoreAnswer StoreClient::AskOwner(const StoreRequest& request, StoreAnswer answer) {
+  if (answer.owner_session.empty()) return answer;
+  const auto owner = std::find_if(
+      mounts_.begin(), mounts_.end(),
+      [&](const MountRecord& mount) { return mount.session == answer.owner_session; });
+  if (owner == mounts_.end()) return answer;
+  const Result<Json> json = AskDaemon(run_dir_, *owner, request.ToJson(), kWorkPatience);
+  if (json) return StoreAnswer::FromJson(*json);
+  if (json.error().code != ErrorCode::kNotFound) answer.error = json.error();
+  return answer;
+}
+
+}  // namespace quoin

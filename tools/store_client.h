@@ -1,0 +1,36 @@
+// Gets a request done: by a daemon of this host that has the store mounted, by the daemon of
+// this host that owns the VDI, or by this process, in that order. Owned by one verb of one command;
+// one thread. A Store of this process is opened only when it is needed and closed before Run returns.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "blockstore/base/posix_file_system.h"
+#include "tools/mount_record.h"
+#include "tools/store_request.h"
+
+namespace quoin {
+
+class StoreClient {
+ public:
+  // `root` is the store's folder; it is not touched yet.
+  explicit StoreClient(std::string root);
+
+  // The result, or the error in the form "cannot <act>: <reason>".
+  Result<Json> Run(const StoreRequest& request);
+
+ private:
+  // kNotFound if no daemon of this host has the store mounted.
+  Result<StoreAnswer> AskMounts(const Json& request);
+  Result<StoreAnswer> RunHere(const StoreRequest& request);
+  // What the session that owns the VDI says, if it is a daemon of this host; else `answer`.
+  StoreAnswer AskOwner(const StoreRequest& request, StoreAnswer answer);
+
+  const std::string root_;
+  const std::string run_dir_;
+  PosixFileSystem file_system_;
+  std::vector<MountRecord> mounts_;  // of this store
+};
+
+}  // namespace quoin

@@ -1,0 +1,51 @@
+// What a verb asks of a store, and what it is told: plain data with a JSON form, so that it means
+// the same whether the command's own process does the work or a daemon of this host.
+//
+// On the socket: one line {"protocol": 1, "verb": "resize", "vdi": "web01", ...}, answered by one
+// line {"result": ...} or {"error": {"code", "what", "next"}}.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snapshots/store.h"
+#include "tools/json.h"
+
+namespace quoin {
+
+inline constexpr int kControlProtocol = 1;
+
+struct StoreRequest {
+  std::string verb;      // a row of the table in store_operations.cc
+  std::string vdi;       // a name; the beginning of names for "list"
+  std::string snapshot;  // of that VDI
+  std::string new_name;  // of the VDI or snapshot that is made or renamed
+  std::vector<SnapshotName> snapshots;  // of "snap create"
+  uint64_t size_bytes = 0;
+  uint32_t uid = 0;  // owner of what is made
+  uint32_t gid = 0;
+  bool with_snapshots = false;
+  bool allow_shrink = false;
+  bool protect = false;
+  bool details = false;  // of each VDI of a listing
+  bool all = false;      // list also what is uninteresting
+
+  Json ToJson() const;
+  // kInvalid for another protocol, a missing verb, or a member of the wrong kind.
+  static Result<StoreRequest> FromJson(const Json& json);
+};
+
+struct StoreAnswer {
+  Json result;
+  std::optional<Error> error;
+  // The session that owns the VDI asked about, if it is not the one that answers: it knows more,
+  // and it can do what was refused as kBusy.
+  std::string owner_session;
+
+  Json ToJson() const;
+  static StoreAnswer FromJson(const Json& json);
+};
+
+}  // namespace quoin

@@ -1,0 +1,145 @@
+#include "tools/verbs_mount.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "metadata/host.h"
+#include "tools/control_client.h"
+#include "tools/daemon.h"
+#include "tools/facts_text.h"
+#include "tools/store_operations.h"
+#include "tools/target.h"
+#include "tools/unmount.h"
+
+namespace quoin {
+namespace {
+
+// --- status --------------------------------------------------------------------------------------
+
+// What the daemon of a mount says of it; nothing if there is no such daemon any more.
+std::optional<Json> StatusOf(const std::string& run_dir, const MountRecord& record) {
+  const Result<Json> json = AskDaemon(run_dir, record, StatusRequest(), kStatusPatience);
+  if (!json && json.error().code == ErrorCode::kNotFound) return std::nullopt;
+  if (json) {
+    const StoreAnswer answer = StoreAnswer::FromJson(*json);
+    if (!answer.error && answer.result.is_object()) return answer.result;
+  }
+  Json status = record.ToJson();
+  status["state"] = "not answering";
+  status["vdis_open"] = nullptr;
+  return status;
+}
+
+// Every mounted tree of this host; a mount whose daemon died is among them.
+Json AllStatus() {
+  const std::string run_dir = DefaultRunDir();
+  Json list = Json::array();
+  std::vector<std::string> dead = MountedTrees();
+  for (const MountRecord& record : ReadMountRecords(run_dir)) {
+    const std::optional<Json> status = StatusOf(run_dir, record);
+    if (!status) continue;
+    list.push_back(*status);
+    std::erase(dead, record.mount_point);
+  }
+  for (const std::string& mount_point : dead) {
+    list.push_back(Json{{"store", nullptr},
+                        {"store_id", nullptr},
+                        {"mountpoint", mount_point},
+                        {"daemon_pid", nullptr},
+                        {"session", nullptr},
+                        {"version", nullptr},
+                        {"since", nullptr},
+                        {"log", nullptr},
+                        {"state", "dead"},
+                        {"vdis_open", nullptr}});
+  }
+  return list;
+}
+
+int ShowStatus(const Invocation& invocation, const std::string& mount) {
+  Json list = AllStatus();
+  if (!mount.empty()) {
+    const std::string normal = NormalPath(mount);
+    Json chosen = Json::array();
+    for (const Json& status : list) {
+      const std::string mount_point = TextOf(status, "mountpoint");
+      if (mount_point == normal || mount_point == MountPointPath(mount)) chosen.push_back(status);
+    }
+    if (chosen.empty()) {
+      return Report(Error{ErrorCode::kNotFound,
+                          fmt::format("cannot show the status of {}: no tree is mounted there",
+                                      normal),
+                          "quoin status lists the mounted trees"},
+                    kFailed);
+    }
+    list = std::move(chosen);
+  }
+  if (invocation.json) {
+    PrintJson(list);
+  } else {
+    PrintMountTable(list);
+  }
+  return kDone;
+}
+
+// --- mount, unmount ------------------------------------------------------------------------------
+
+int Mount(DaemonOptions options) {
+  const std::string act = fmt::format("mount {} on {}", options.store, options.mount_point);
+  options.store = RealPath(options.store);
+  options.mount_point = MountPointPath(options.mount_point);
+  if (!options.log.empty()) options.log = NormalPath(options.log);
+  if (IsWithin(options.mount_point, options.store)) {
+    return ReportUsage(Error{ErrorCode::kInvalid, "a tree cannot be mounted inside its own store",
+                             "choose a mount point outside the store"},
+                       act);
+  }
+  const Status mounted = MountTree(options);
+  return mounted ? kDone : Report(mounted.error(), kFailed);
+}
+
+int Unmount(const std::string& mount) {
+  const Status unmounted = UnmountTree(mount);
+  return unmounted ? kDone : Report(unmounted.error(), kFailed);
+}
+
+constexpr unsigned kMaxThreads = 1024;
+constexpr unsigned kMaxOwnershipWaitSeconds = 3600;
+
+}  // namespace
+
+void AddMountVerbs(CLI::App& app, Invocation& invocation) {
+  const auto options = std::make_shared<DaemonOptions>();
+  const auto wait_seconds = std::make_shared<unsigned>(3);
+  CLI::App* mount = AddVerb(app, invocation, "mount", "Show a store as a tree of files");
+  mount->add_option("DIR", options->store, "The store's folder")->required();
+  mount->add_option("MOUNT", options->mount_point, "An empty folder")->required();
+  mount->add_flag("-f,--foreground", options->foreground, "Stay in the foreground, log here");
+  mount->add_option("--threads", options->threads, "How many threads answer; 0 chooses")
+      ->check(CLI::Range(0U, kMaxThreads));
+  mount->add_option("--log", options->log, "Where to log")->type_name("FILE");
+  mount
+      ->add_option("--ownership-wait", *wait_seconds,
+                   "Seconds that an open for writing waits for another owner")
+      ->check(CLI::Range(0U, kMaxOwnershipWaitSeconds))
+      ->capture_default_str();
+  SetAction(*mount, invocation, [options, wait_seconds] {
+    options->ownership_wait = std::chrono::seconds(*wait_seconds);
+    return Mount(*options);
+  });
+
+  const auto mount_point = std::make_shared<std::string>();
+  CLI::App* unmount =
+      AddVerb(app, invocation, "unmount", "Unmount a tree; returns when its daemon has let go");
+  unmount->add_option("MOUNT", *mount_point, "The mount point")->required();
+  SetAction(*unmount, invocation, [mount_point] { return Unmount(*mount_point); });
+
+  CLI::App* status = AddVerb(app, invocation, "status", "Show the trees mounted on this host");
+  status->add_option("MOUNT", *mount_point, "Only this one");
+  AddJsonOption(*status, invocation);
+  SetAction(*status, invocation,
+            [&invocation, mount_point] { return ShowStatus(invocation, *mount_point); });
+}
+
+}  // namespace quoin
