@@ -58,19 +58,25 @@ void OpenFiles::CloseAll() {
   }
 }
 
-bool OpenFiles::AllFlushed(uint64_t number) const {
-  const auto found = nodes_.find(number);
-  if (found == nodes_.end()) return true;
-  return std::all_of(found->second.open.begin(), found->second.open.end(),
-                     [](const FileHandle* handle) { return handle->flushed.load(); });
+bool OpenFiles::IsUnused(const OfNode& of_node, const FileHandle* own) {
+  return of_node.closing == 0 &&
+         std::all_of(of_node.open.begin(), of_node.open.end(),
+                     [own](const FileHandle* handle) { return handle == own; });
 }
 
-bool OpenFiles::WaitUntilUnused(uint64_t number) {
+bool OpenFiles::IsBeingClosed(const OfNode& of_node, const FileHandle* own) {
+  return std::all_of(
+      of_node.open.begin(), of_node.open.end(),
+      [own](const FileHandle* handle) { return handle == own || handle->flushed.load(); });
+}
+
+bool OpenFiles::WaitUntilUnused(uint64_t number, const FileHandle* own) {
   const auto begin = std::chrono::steady_clock::now();
   MutexLock lock(mutex_);
   for (;;) {
-    if (nodes_.find(number) == nodes_.end()) return true;
-    const auto limit = AllFlushed(number) ? kWaitForRelease : kWaitForUse;
+    const auto found = nodes_.find(number);
+    if (found == nodes_.end() || IsUnused(found->second, own)) return true;
+    const auto limit = IsBeingClosed(found->second, own) ? kWaitForRelease : kWaitForUse;
     const auto waited = std::chrono::steady_clock::now() - begin;
     if (waited >= limit) return false;
     closed_.WaitFor(mutex_, limit - waited);

@@ -40,17 +40,18 @@ class OpenFiles {
   Status Close(FileHandle* handle);
   void CloseAll();
 
-  // Returns when no file of the node is open, true, or when that is not to be expected soon, false:
-  // at once if it is not open, after 1 s if all its handles look as if they were being closed, after
-  // 0.1 s otherwise.
-  bool WaitUntilUnused(uint64_t number);
+  // True as soon as no handle of the node is left but `own` (which may be null or not yet added);
+  // false if that is not to be expected: after 1 s if the others look as if they were being closed,
+  // after 0.1 s otherwise.
+  bool WaitUntilUnused(uint64_t number, const FileHandle* own);
 
  private:
   struct OfNode {
     std::vector<FileHandle*> open;
     size_t closing = 0;
   };
-  bool AllFlushed(uint64_t number) const QUOIN_REQUIRES(mutex_);
+  static bool IsUnused(const OfNode& of_node, const FileHandle* own);
+  static bool IsBeingClosed(const OfNode& of_node, const FileHandle* own);
 
   Mutex mutex_{LockRank::kTree};
   Condition closed_;

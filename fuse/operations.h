@@ -138,16 +138,16 @@ class Operations {
   Status ApplyToVdi(const Node& node, const struct stat& wanted, int to_set,
                     const FileHandle* handle);
   Status ApplyToFolder(const Node& node, const struct stat& wanted, int to_set);
-  Status Truncate(const Node& node, uint64_t size_bytes, bool through_handle);
+  // `through`: the caller's own handle, or null.
+  Status Truncate(const Node& node, uint64_t size_bytes, const FileHandle* through);
   Result<std::vector<std::pair<std::string, std::string>>> Xattrs(const Node& node);
 
   // folders
   void ReadFolderNow(Request request, FolderHandle& handle, size_t room_bytes, off_t offset,
                      bool with_attributes);
-  size_t AddEntry(const Request& request, FolderHandle& handle, size_t index, char* room,
-                  size_t room_bytes, bool with_attributes);
-  size_t AddListed(const Request& request, FolderHandle& handle, const Listed& listed,
-                   off_t next_offset, char* room, size_t room_bytes, bool with_attributes);
+  static bool AddDot(FolderAnswer& answer, const char* name, uint64_t number, off_t next_offset);
+  bool AddListed(FolderAnswer& answer, const Node& folder, const Listed& listed,
+                 off_t next_offset);
 
   Store& store_;
   Metrics metrics_;
@@ -163,6 +163,11 @@ class Operations {
   CacheNotifier notifier_;
   BlockingLane lane_;
 };
+
+// The open file that the kernel means.
+inline FileHandle& HandleOf(const fuse_file_info* file) {
+  return *reinterpret_cast<FileHandle*>(static_cast<uintptr_t>(file->fh));
+}
 
 // Where a worker of the session reads and writes. Null on every other thread.
 struct WorkerBuffer {

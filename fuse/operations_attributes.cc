@@ -66,20 +66,19 @@ void Operations::GetAttributes(Request request, fuse_ino_t number, fuse_file_inf
   });
 }
 
-Status Operations::Truncate(const Node& node, uint64_t size_bytes, bool through_handle) {
+Status Operations::Truncate(const Node& node, uint64_t size_bytes, const FileHandle* through) {
   const Id& id = node.key.vdi;
   const CacheNotifier::OwnChange own;
-  const Status resized = store_.ResizeVdi(id, size_bytes, true, through_handle);
-  if (resized || resized.error().code != ErrorCode::kBusy || through_handle) return resized;
-  if (!open_files_.WaitUntilUnused(node.number)) return resized;
-  return store_.ResizeVdi(id, size_bytes, true, through_handle);
+  const Status resized = store_.ResizeVdi(id, size_bytes, true, through != nullptr);
+  if (resized || resized.error().code != ErrorCode::kBusy) return resized;
+  if (!open_files_.WaitUntilUnused(node.number, through)) return resized;
+  return store_.ResizeVdi(id, size_bytes, true, through != nullptr);
 }
 
 Status Operations::ApplyToVdi(const Node& node, const struct stat& wanted, int to_set,
                               const FileHandle* handle) {
   if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
-    const bool through_handle = handle != nullptr && static_cast<bool>(handle->vdi);
-    QUOIN_TRY(Truncate(node, static_cast<uint64_t>(wanted.st_size), through_handle));
+    QUOIN_TRY(Truncate(node, static_cast<uint64_t>(wanted.st_size), handle));
   }
   if ((to_set & (FUSE_SET_ATTR_MODE | kOwner | kTimes)) == 0) return {};
   const CacheNotifier::OwnChange own;
@@ -124,9 +123,7 @@ void Operations::SetAttributes(Request request, fuse_ino_t number, struct stat* 
                                fuse_file_info* file) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
-  const auto* const handle =
-      file == nullptr ? nullptr
-                      : reinterpret_cast<const FileHandle*>(static_cast<uintptr_t>(file->fh));
+  const FileHandle* const handle = file == nullptr ? nullptr : &HandleOf(file);
   lane_.Post([this, node = std::move(node), wanted = *wanted, to_set, handle,
               request = std::move(request)]() mutable {
     const Status applied =

@@ -8,13 +8,10 @@
 
 #include "blockstore/base/block.h"
 #include "fuse/operations.h"
+#include "snapshots/vdi.h"
 
 namespace quoin {
 namespace {
-
-FileHandle& HandleOf(const fuse_file_info* file) {
-  return *reinterpret_cast<FileHandle*>(static_cast<uintptr_t>(file->fh));
-}
 
 // Direct I/O goes in sectors, as on a disk and on a local file. QEMU finds out by trying which
 // alignment a file needs, and passes its guest's requests on unchanged only if it sees 512.
@@ -114,8 +111,7 @@ Status Operations::AllocateIn(FileHandle& handle, int mode, uint64_t offset, uin
     case 0:
       break;  // space is taken when data is written, so there is nothing to take beforehand
     case FALLOC_FL_PUNCH_HOLE:
-      if (!keeps_size) return Fail(ErrorCode::kUnsupported, "a hole cannot change the size");
-      return handle.vdi->Zero(offset, length);
+      return handle.vdi->Zero(offset, length);  // the kernel lets it through with KEEP_SIZE only
     case FALLOC_FL_ZERO_RANGE:
       QUOIN_TRY(handle.vdi->Zero(offset, length));
       break;

@@ -9,6 +9,7 @@ namespace quoin {
 namespace {
 
 constexpr size_t kDotEntries = 2;  // "." and ".." come before what the Store lists
+constexpr uint64_t kUnknownNumber = 0xffffffff;  // 0 would make the C library skip the entry
 
 FolderHandle& FolderOf(const fuse_file_info* file) {
   return *reinterpret_cast<FolderHandle*>(static_cast<uintptr_t>(file->fh));
@@ -69,64 +70,70 @@ void Operations::ReadFolderNow(Request request, FolderHandle& handle, size_t roo
     handle.entries = std::move(*listed);
     handle.is_listed = true;
   }
-  std::vector<char> answer(room_bytes);
-  size_t used = 0;
-  for (auto index = static_cast<size_t>(offset); index < handle.entries.size() + kDotEntries;
-       ++index) {
-    const size_t added = AddEntry(request, handle, index, answer.data() + used, room_bytes - used,
-                                  with_attributes);
-    if (added == 0) break;
-    used += added;
+  FolderAnswer answer{request.raw(), with_attributes, std::vector<char>(room_bytes), 0, {}};
+  auto index = static_cast<size_t>(offset);
+  if (index == 0 && AddDot(answer, ".", handle.node->number, 1)) ++index;
+  if (index == 1 && AddDot(answer, "..", inodes_.ParentNumber(*handle.node), 2)) ++index;
+  while (index >= kDotEntries && index < handle.entries.size() + kDotEntries &&
+         AddListed(answer, *handle.node, handle.entries[index - kDotEntries],
+                   static_cast<off_t>(index + 1))) {
+    ++index;
   }
-  request.AnswerData(std::as_bytes(std::span<const char>(answer.data(), used)));
+  if (request.AnswerData(std::as_bytes(std::span<const char>(answer.bytes.data(), answer.used)))) {
+    return;
+  }
+  for (const uint64_t number : answer.remembered) inodes_.Forget(number, 1);
 }
 
-// The bytes used, or 0 if there is no room for the entry.
-size_t Operations::AddEntry(const Request& request, FolderHandle& handle, size_t index, char* room,
-                            size_t room_bytes, bool with_attributes) {
-  const auto next_offset = static_cast<off_t>(index + 1);
-  if (index >= kDotEntries) {
-    return AddListed(request, handle, handle.entries[index - kDotEntries], next_offset, room,
-                     room_bytes, with_attributes);
-  }
-  // The kernel knows these two already, and takes only the number from here.
-  fuse_entry_param self{};
-  self.attr.st_mode = S_IFDIR;
-  self.attr.st_ino =
-      index == 0 ? handle.node->number : inodes_.ParentNumber(*handle.node);
-  const char* const name = index == 0 ? "." : "..";
-  const size_t used =
-      with_attributes
-          ? fuse_add_direntry_plus(request.raw(), room, room_bytes, name, &self, next_offset)
-          : fuse_add_direntry(request.raw(), room, room_bytes, name, &self.attr, next_offset);
-  return used <= room_bytes ? used : 0;
+// The kernel knows these two already, and takes only the number from here.
+bool Operations::AddDot(FolderAnswer& answer, const char* name, uint64_t number,
+                        off_t next_offset) {
+  fuse_entry_param parameter{};
+  parameter.attr.st_mode = S_IFDIR;
+  parameter.attr.st_ino = number;
+  return answer.Add(name, parameter, next_offset);
 }
 
-size_t Operations::AddListed(const Request& request, FolderHandle& handle, const Listed& listed,
-                             off_t next_offset, char* room, size_t room_bytes,
-                             bool with_attributes) {
-  const char* const name = listed.name.c_str();
-  const size_t needed =
-      with_attributes
-          ? fuse_add_direntry_plus(request.raw(), nullptr, 0, name, nullptr, next_offset)
-          : fuse_add_direntry(request.raw(), nullptr, 0, name, nullptr, next_offset);
-  if (needed > room_bytes) return 0;
-  // An entry whose facts cannot be had (removed meanwhile, damaged) is listed by its name alone: it
-  // must not hide the others. Whoever asks for it by name gets the error.
+// An entry whose facts cannot be had (removed meanwhile, damaged) is listed by its name alone: it must
+// not hide the others. Whoever asks for it by name gets the error.
+bool Operations::AddListed(FolderAnswer& answer, const Node& folder, const Listed& listed,
+                           off_t next_offset) {
+  if (!answer.HasRoomFor(listed.name.c_str(), next_offset)) return false;
   fuse_entry_param parameter{};
   parameter.attr.st_mode = listed.type;
-  if (with_attributes) {
-    Result<Found> found = listed.found ? Result<Found>(*listed.found)
-                                       : tree_.Look(*handle.node, listed.name);
-    if (found) parameter = ToParameter(RememberEntry(*handle.node, listed.name, *found));
-    fuse_add_direntry_plus(request.raw(), room, room_bytes, name, &parameter, next_offset);
-  } else {
-    Result<NodeKey> key = listed.found ? Result<NodeKey>(listed.found->key)
-                                       : tree_.Identify(*handle.node, listed.name);
-    if (key) parameter.attr.st_ino = inodes_.NumberOf(*key);
-    fuse_add_direntry(request.raw(), room, room_bytes, name, &parameter.attr, next_offset);
+  parameter.attr.st_ino = kUnknownNumber;
+  if (answer.with_attributes) {
+    const Result<Found> found =
+        listed.found ? Result<Found>(*listed.found) : tree_.Look(folder, listed.name);
+    if (found) {
+      parameter = ToParameter(RememberEntry(folder, listed.name, *found));
+      answer.remembered.push_back(parameter.ino);
+      return answer.Add(listed.name.c_str(), parameter, next_offset);
+    }
   }
-  return needed;
+  const Result<NodeKey> key = listed.found ? Result<NodeKey>(listed.found->key)
+                                           : tree_.Identify(folder, listed.name);
+  if (key) parameter.attr.st_ino = inodes_.NumberOf(*key);
+  return answer.Add(listed.name.c_str(), parameter, next_offset);
+}
+
+bool FolderAnswer::HasRoomFor(const char* name, off_t next_offset) const {
+  const size_t needed =
+      with_attributes ? fuse_add_direntry_plus(request, nullptr, 0, name, nullptr, next_offset)
+                      : fuse_add_direntry(request, nullptr, 0, name, nullptr, next_offset);
+  return needed <= bytes.size() - used;
+}
+
+bool FolderAnswer::Add(const char* name, const fuse_entry_param& parameter, off_t next_offset) {
+  char* const room = bytes.data() + used;
+  const size_t left = bytes.size() - used;
+  const size_t added =
+      with_attributes
+          ? fuse_add_direntry_plus(request, room, left, name, &parameter, next_offset)
+          : fuse_add_direntry(request, room, left, name, &parameter.attr, next_offset);
+  if (added > left) return false;
+  used += added;
+  return true;
 }
 
 }  // namespace quoin

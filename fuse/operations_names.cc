@@ -155,7 +155,7 @@ Status Operations::RemoveVdi(const Node& folder, const std::string& name) {
   const Status removed = store_.RemoveVdi(path, false);
   if (removed || removed.error().code != ErrorCode::kBusy) return removed;
   QUOIN_ASSIGN(const NodeKey key, tree_.Identify(folder, name));
-  if (!open_files_.WaitUntilUnused(inodes_.NumberOf(key))) return removed;
+  if (!open_files_.WaitUntilUnused(inodes_.NumberOf(key), nullptr)) return removed;
   return store_.RemoveVdi(path, false);
 }
 

@@ -7,6 +7,7 @@
 
 #include "fuse/attributes.h"
 #include "fuse/operations.h"
+#include "snapshots/vdi.h"
 
 namespace quoin {
 namespace {
@@ -34,10 +35,6 @@ uint32_t KernelFlags(const FileHandle& handle) {
   return flags;
 }
 
-FileHandle& HandleOf(const fuse_file_info* file) {
-  return *reinterpret_cast<FileHandle*>(static_cast<uintptr_t>(file->fh));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<FileHandle>> Operations::OpenVdi(const std::shared_ptr<Node>& node,
@@ -45,12 +42,12 @@ Result<std::unique_ptr<FileHandle>> Operations::OpenVdi(const std::shared_ptr<No
   auto handle = std::make_unique<FileHandle>();
   handle->node = node;
   handle->uses_page_cache = (flags & O_DIRECT) == 0;
-  handle->writable = (flags & O_ACCMODE) != O_RDONLY;
+  handle->writable = WantsToWrite(flags);
   QUOIN_ASSIGN(handle->vdi,
                store_.OpenVdi(node->key.vdi, handle->writable ? Access::kReadWrite : Access::kRead));
   handle->image = &*handle->vdi;
-  if ((flags & O_TRUNC) != 0 && handle->writable && handle->vdi->size_bytes() != 0) {
-    QUOIN_TRY(Truncate(*node, 0, true));
+  if ((flags & O_TRUNC) != 0 && handle->vdi->size_bytes() != 0) {
+    QUOIN_TRY(Truncate(*node, 0, handle.get()));
   }
   return handle;
 }

@@ -128,8 +128,8 @@ void Request::AnswerAttributes(const struct stat& attributes, double seconds) {
   fuse_reply_attr(Finish(), &attributes, seconds);
 }
 
-void Request::AnswerData(std::span<const std::byte> data) {
-  fuse_reply_buf(Finish(), reinterpret_cast<const char*>(data.data()), data.size());
+bool Request::AnswerData(std::span<const std::byte> data) {
+  return fuse_reply_buf(Finish(), reinterpret_cast<const char*>(data.data()), data.size()) == 0;
 }
 
 void Request::AnswerText(const std::string& text) { fuse_reply_readlink(Finish(), text.c_str()); }

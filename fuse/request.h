@@ -53,7 +53,7 @@ class Request {
   [[nodiscard]] bool AnswerOpen(const void* handle, uint32_t open_flags);
   [[nodiscard]] bool AnswerCreated(const Entry& entry, const void* handle, uint32_t open_flags);
   void AnswerAttributes(const struct stat& attributes, double seconds);
-  void AnswerData(std::span<const std::byte> data);
+  bool AnswerData(std::span<const std::byte> data);
   void AnswerText(const std::string& text);  // a symbolic link's target
   void AnswerCount(size_t bytes);            // written or copied
   void AnswerOffset(uint64_t offset);

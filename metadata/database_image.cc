@@ -30,8 +30,8 @@ using SqliteBytes = std::unique_ptr<unsigned char, SqliteFree>;
 void SetUpPages(SQLite::Database& database) {
   database.exec(fmt::format("PRAGMA page_size = {}", kDatabasePageBytes));
   int reserved = kPageChecksumBytes;
-  database.check(sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_RESERVE_BYTES,
-                                      &reserved));
+  database.check(
+      sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved));
 }
 
 Status FillDatabase(SQLite::Database& database, const VdiState& state) {
@@ -76,16 +76,17 @@ void LoadImage(SQLite::Database& database, const std::string& bytes) {
   std::memcpy(copy.get(), bytes.data(), bytes.size());
   const auto size = static_cast<sqlite3_int64>(bytes.size());
   // SQLite frees the copy whether this succeeds or not.
-  database.check(sqlite3_deserialize(
-      database.getHandle(), "main", copy.release(), size, size,
-      SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE));
+  database.check(
+      sqlite3_deserialize(database.getHandle(), "main", copy.release(), size, size,
+                          SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE));
 }
 
 }  // namespace
 
 Result<std::string> EncodeDatabase(const VdiState& state, JournalForm form) {
   if (const std::optional<std::string> problem = FindProblem(state)) {
-    return Fail(ErrorCode::kInvalid, fmt::format("cannot record an impossible state: {}", *problem));
+    return Fail(ErrorCode::kInvalid,
+                fmt::format("cannot record an impossible state: {}", *problem));
   }
   return GuardSqlite("make", "a database in memory", [&]() -> Result<std::string> {
     SQLite::Database database(kInMemory, kOpenFlags);

@@ -21,8 +21,8 @@ enum class JournalForm {
 // kInvalid if the state breaks record_checks.h.
 Result<std::string> EncodeDatabase(const VdiState& state, JournalForm form);
 
-// Of an image in rollback form. kCorrupt for anything that EncodeDatabase did not make, one wrong bit
-// included; kNewerFormat. `path` is for messages.
+// Of an image in rollback form. kCorrupt for anything that EncodeDatabase did not make, one wrong
+// bit included; kNewerFormat. `path` is for messages.
 Result<VdiState> DecodeDatabase(const std::string& bytes, const std::string& path);
 
 }  // namespace quoin

@@ -31,9 +31,9 @@ Status MakeFolders(FileSystem& file_system, const std::string& path) {
 
 Result<Id> ReadHostId(FileSystem& file_system, const std::string& path) {
   QUOIN_ASSIGN(const std::string text, ReadWholeFile(file_system, path, kMaxHostIdBytes));
-  const std::optional<Id> id =
-      text.ends_with('\n') ? Id::Parse(std::string_view(text).substr(0, text.size() - 1))
-                           : std::nullopt;
+  const std::optional<Id> id = text.ends_with('\n')
+                                   ? Id::Parse(std::string_view(text).substr(0, text.size() - 1))
+                                   : std::nullopt;
   if (!id || id->IsNull()) {
     return Fail(ErrorCode::kCorrupt, fmt::format("{} does not hold this host's id", path),
                 fmt::format("if no store is mounted on this host: rm {}", path));
@@ -46,8 +46,7 @@ Result<Id> LoadOrMakeHostId(FileSystem& file_system, const std::string& state_di
   Result<Id> id = ReadHostId(file_system, path);
   if (id || id.error().code != ErrorCode::kNotFound) return id;
   const std::string temporary = fmt::format("{}.{}", path, Id::Random().ToString());
-  const Status made =
-      PublishNewFile(file_system, path, temporary, Id::Random().ToString() + "\n");
+  const Status made = PublishNewFile(file_system, path, temporary, Id::Random().ToString() + "\n");
   if (!made && made.error().code != ErrorCode::kExists) return Failure(made.error());
   return ReadHostId(file_system, path);
 }

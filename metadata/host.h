@@ -1,5 +1,5 @@
-// Who we are: the machine (an id generated once and kept on its own disk, plus the kernel's boot id)
-// and this start of the program. Constant after loading.
+// Who we are: the machine (an id generated once and kept on its own disk, plus the kernel's boot
+// id) and this start of the program. Constant after loading.
 #pragma once
 
 #include <string>

@@ -64,8 +64,7 @@ Failure InUsersTerms(Error error, std::string_view act, const std::string& name)
   return Failure(std::move(error));
 }
 
-Result<Id> ReadNameFile(FileSystem& file_system, const std::string& path,
-                        const std::string& name) {
+Result<Id> ReadNameFile(FileSystem& file_system, const std::string& path, const std::string& name) {
   const Result<std::string> text = ReadWholeFile(file_system, path, kNameFileBytes);
   if (!text && text.error().code != ErrorCode::kCorrupt) return Failure(text.error());
   std::optional<Id> id;
@@ -196,8 +195,8 @@ Result<std::vector<NamedVdi>> Names::ListAll(const std::string& folder,
 
 Status Names::Claim(const std::string& name, const Id& id) const {
   QUOIN_TRY(ValidateVdiName(name));
-  const Status claimed = PublishNewFile(file_system_, PathOf(name), layout_.NewTemporary(),
-                                        id.ToString() + "\n");
+  const Status claimed =
+      PublishNewFile(file_system_, PathOf(name), layout_.NewTemporary(), id.ToString() + "\n");
   if (!claimed) return InUsersTerms(claimed.error(), "create", name);
   return {};
 }

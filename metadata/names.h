@@ -20,8 +20,8 @@ namespace quoin {
 inline constexpr size_t kMaxNamePartBytes = 255;
 inline constexpr size_t kMaxNameBytes = 4000;
 
-// kInvalid / kNameTooLong for an empty name, an empty part, "." or "..", a part of over 255 bytes, a
-// NUL or '@', and names of over kMaxNameBytes bytes.
+// kInvalid / kNameTooLong for an empty name, an empty part, "." or "..", a part of over 255 bytes,
+// a NUL or '@', and names of over kMaxNameBytes bytes.
 Status ValidateVdiName(std::string_view name);
 // The same rules for the one part of a snapshot's name; no '/', and not "latest".
 Status ValidateSnapshotName(std::string_view name);

@@ -8,8 +8,8 @@
 namespace quoin {
 namespace {
 
-// A reader on a network filesystem can find its file replaced under it (ESTALE); a new open sees the
-// new one.
+// A reader on a network filesystem can find its file replaced under it (ESTALE); a new open sees
+// the new one.
 constexpr int kReadAttempts = 3;
 
 }  // namespace

@@ -1,8 +1,9 @@
-// published.db: an immutable copy of a VDI's state (no ownership rows) for everyone who does not own
-// it. The same schema as vdi.db, in rollback-journal form with no journal, made in memory
-// (database_image.h), written to a temporary, synced and renamed into place: a reader sees one whole
-// copy or the next. Readers read it whole, check every page, and never lock it; `sqlite3` opens it with
-// immutable=1. Thread-safe. A crash leaves the old copy or the new one, and perhaps a temporary.
+// published.db: an immutable copy of a VDI's state (no ownership rows) for everyone who does not
+// own it. The same schema as vdi.db, in rollback-journal form with no journal, made in memory
+// (database_image.h), written to a temporary, synced and renamed into place: a reader sees one
+// whole copy or the next. Readers read it whole, check every page, and never lock it; `sqlite3`
+// opens it with immutable=1. Thread-safe. A crash leaves the old copy or the new one, and perhaps a
+// temporary.
 #pragma once
 
 #include <string>

@@ -143,7 +143,8 @@ Problem FindProblem(const VdiRecord& vdi) {
   if (vdi.spare_seq == vdi.head_seq) return "the VDI's spare is its head";
   if (vdi.data_blocks > kMaxVdiBlocks) return "the VDI has more data than the largest VDI";
   if (vdi.copied_to_bytes > kMaxVdiBytes) return "the VDI's copy reaches beyond the largest VDI";
-  if (vdi.parent_name.size() > kMaxParentNameBytes) return "the name of the VDI's origin is too long";
+  if (vdi.parent_name.size() > kMaxParentNameBytes)
+    return "the name of the VDI's origin is too long";
   if (!vdi.head_ownership_file.empty() && !IsFileName(vdi.head_ownership_file, kMaxNamePartBytes)) {
     return "the name of the head's ownership file is impossible";
   }

@@ -22,7 +22,8 @@ ErrorCode CodeOf(int primary, int extended) {
       return extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY
                  ? ErrorCode::kExists
                  : ErrorCode::kInvalid;
-    // Our statements are right, so where SQLite finds no such table or column the database is wrong.
+    // Our statements are right, so where SQLite finds no such table or column the database is
+    // wrong.
     case SQLITE_ERROR:
     case SQLITE_SCHEMA:
     case SQLITE_MISMATCH:

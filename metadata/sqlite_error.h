@@ -1,5 +1,5 @@
-// Where SQLite's exceptions end and quoin's errors begin. Every call into SQLite from this room runs
-// inside GuardSqlite, so nothing thrown by SQLiteCpp leaves the room.
+// Where SQLite's exceptions end and quoin's errors begin. Every call into SQLite from this room
+// runs inside GuardSqlite, so nothing thrown by SQLiteCpp leaves the room.
 #pragma once
 
 #include <SQLiteCpp/Exception.h>

@@ -48,7 +48,7 @@ struct SeamFile {
 
 SeamFile& Of(sqlite3_file* file) { return *reinterpret_cast<SeamFile*>(file); }
 FileSystem& Of(sqlite3_vfs* vfs) { return *static_cast<FileSystem*>(vfs->pAppData); }
-sqlite3_vfs* DefaultVfs() { return sqlite3_vfs_find("unix"); }
+sqlite3_vfs* DefaultVfs() { return sqlite3_vfs_find(nullptr); }
 
 int CloseFile(sqlite3_file* file) noexcept {
   Of(file).~SeamFile();
@@ -133,11 +133,25 @@ int SectorSize(sqlite3_file*) noexcept { return kSectorSize; }
 int DeviceCharacteristics(sqlite3_file*) noexcept { return SQLITE_IOCAP_POWERSAFE_OVERWRITE; }
 
 // Version 1: no shared memory and no mapping.
-constexpr sqlite3_io_methods kFileMethods = {
-    1,        CloseFile, ReadFile, WriteFile,         TruncateFile, SyncFile,
-    FileSize, LockFile,  LockFile, CheckReservedLock, FileControl,  SectorSize,
-    DeviceCharacteristics,
-    nullptr,  nullptr,   nullptr,  nullptr,           nullptr,      nullptr};
+constexpr sqlite3_io_methods kFileMethods = {1,
+                                             CloseFile,
+                                             ReadFile,
+                                             WriteFile,
+                                             TruncateFile,
+                                             SyncFile,
+                                             FileSize,
+                                             LockFile,
+                                             LockFile,
+                                             CheckReservedLock,
+                                             FileControl,
+                                             SectorSize,
+                                             DeviceCharacteristics,
+                                             nullptr,
+                                             nullptr,
+                                             nullptr,
+                                             nullptr,
+                                             nullptr,
+                                             nullptr};
 
 Result<std::unique_ptr<File>> OpenLocked(FileSystem& file_system, const std::string& path,
                                          OpenOptions options) {

@@ -58,15 +58,15 @@ Result<Superblock> Decode(const std::string& text, const std::string& root,
   const ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || TextOf(json, "quoin") != "store") return Damaged(path);
   const auto format = json.find("format");
-  if (format == json.end() || !format->is_number_integer()) return Damaged(path);
+  if (format == json.end() || !format->is_number_unsigned()) return Damaged(path);
   // First of all: a newer format may have changed anything else.
-  if (*format > kStoreFormat) {
+  if (format->get<uint64_t>() > kStoreFormat) {
     return Fail(ErrorCode::kNewerFormat,
                 fmt::format("the store {} has format {}; this quoin knows formats up to {}", root,
                             format->dump(), kStoreFormat),
                 "install a newer quoin");
   }
-  if (*format < 1) return Damaged(path);
+  if (format->get<uint64_t>() < 1) return Damaged(path);
   Superblock superblock;
   superblock.format = format->get<int>();
   superblock.compression = TextOf(json, "compression");
@@ -137,8 +137,8 @@ Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& r
   superblock.store_id = Id::Random();
   superblock.compression = compression;
   superblock.created = NowUtc();
-  const Status written = PublishNewFile(file_system, layout.Superblock(), layout.NewTemporary(),
-                                        Encode(superblock));
+  const Status written =
+      PublishNewFile(file_system, layout.Superblock(), layout.NewTemporary(), Encode(superblock));
   if (!written) return Failure(written.error());
   return superblock;
 }

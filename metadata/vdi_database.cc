@@ -23,8 +23,8 @@ namespace {
 constexpr int kWalPages = 1000;      // checkpoint when the WAL has grown to this; it is then reused
 constexpr int kPageCacheKib = 2048;  // of one open VDI
 
-// How every vdi.db begins: the name of the format, pages of 4,096 bytes, WAL for writing and reading,
-// 8 reserved bytes a page.
+// How every vdi.db begins: the name of the format, pages of 4,096 bytes, WAL for writing and
+// reading, 8 reserved bytes a page.
 constexpr std::string_view kHeaderStart("SQLite format 3\0\x10\0\x2\x2\x8", 21);
 static_assert(kHeaderStart[kHeaderReservedBytesOffset] == kPageChecksumBytes);
 
@@ -45,8 +45,9 @@ void Configure(SQLite::Database& database) {
 }
 
 // SQLite takes an empty file for a new database and then deletes the WAL beside it, so a file that
-// cannot be ours is refused before SQLite sees it. Only the header, which lies in one sector: the rest
-// of the first page may be half written after a crash in a checkpoint, and then the WAL has it.
+// cannot be ours is refused before SQLite sees it. Only the header, which lies in one sector: the
+// rest of the first page may be half written after a crash in a checkpoint, and then the WAL has
+// it.
 Status CheckHeader(FileSystem& file_system, const std::string& path) {
   QUOIN_ASSIGN(const std::unique_ptr<File> file, file_system.Open(path, {}));
   std::array<char, kHeaderStart.size()> start;

@@ -1,13 +1,14 @@
 // vdi.db: one VDI's durable facts, opened only by the holder of its writer lock, through the seam
 // (sqlite_vfs.h), with locking_mode=EXCLUSIVE, WAL and synchronous=FULL: a commit that returned is
-// durable and cost one fsync. schema.sql is the present schema; older databases are brought up by the
-// numbered files in schema/. A newer one is refused (kNewerFormat), a damaged one is kCorrupt: every
-// page carries a checksum (database_page.h).
+// durable and cost one fsync. schema.sql is the present schema; older databases are brought up by
+// the numbered files in schema/. A newer one is refused (kNewerFormat), a damaged one is kCorrupt:
+// every page carries a checksum (database_page.h).
 //
-// Not thread-safe: the caller serialises (kVdiState). A crash leaves the last committed transaction,
-// and so does destruction: it writes nothing, because it may come after the ownership was lost. After
-// a failed Commit the database is as before, also on the storage (kNoSpace: it works again when there
-// is room); only if syncing failed (kIo), which of the two a later Open finds is unknown.
+// Not thread-safe: the caller serialises (kVdiState). A crash leaves the last committed
+// transaction, and so does destruction: it writes nothing, because it may come after the ownership
+// was lost. After a failed Commit the database is as before, also on the storage (kNoSpace: it
+// works again when there is room); only if syncing failed (kIo), which of the two a later Open
+// finds is unknown.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ class VdiDatabase {
  public:
   // One atomic change. Rolled back on destruction unless Commit returned success. At most one at a
   // time, and it must end before its database. Puts insert or replace whole rows by their key;
-  // kInvalid for a record that breaks record_checks.h, kExists for a name or ordinal that another row
-  // has. After a failed change the transaction makes no other, and Commit answers that error.
+  // kInvalid for a record that breaks record_checks.h, kExists for a name or ordinal that another
+  // row has. After a failed change the transaction makes no other, and Commit answers that error.
   class Transaction {
    public:
     ~Transaction();
@@ -72,8 +73,8 @@ class VdiDatabase {
   Status LoadOwnership(uint32_t layer_seq,
                        const std::function<Status(uint32_t region, std::string_view runs)>& visit);
   Result<Transaction> Begin();
-  // Reads every page and holds every index and reference against its table, beyond what Load checks.
-  // kCorrupt with the first thing found. Takes time in proportion to the file.
+  // Reads every page and holds every index and reference against its table, beyond what Load
+  // checks. kCorrupt with the first thing found. Takes time in proportion to the file.
   Status CheckAll();
   // Writes the WAL back so that the file alone is the database; called at a clean release.
   Status Checkpoint();

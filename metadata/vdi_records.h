@@ -24,19 +24,19 @@ struct VdiRecord {
   uint64_t size_bytes = 0;
   Attributes attributes;
   int64_t created_ns = 0;
-  uint64_t epoch = 0;            // of the last owner that changed the structure
-  uint32_t head_seq = 0;         // a layer's seq
-  uint32_t spare_seq = 0;        // the next head, made beforehand; 0: none
-  uint32_t next_seq = 1;         // never used before
-  uint64_t data_blocks = 0;      // visible data when last recorded at a clean release
+  uint64_t epoch = 0;        // of the last owner that changed the structure
+  uint32_t head_seq = 0;     // a layer's seq
+  uint32_t spare_seq = 0;    // the next head, made beforehand; 0: none
+  uint32_t next_seq = 1;     // never used before
+  uint64_t data_blocks = 0;  // visible data when last recorded at a clean release
   // What a clone was made from; null and "" for an original.
   Id parent_snapshot;
-  std::string parent_name;       // "VDI@SNAPSHOT" at that time, for people
+  std::string parent_name;  // "VDI@SNAPSHOT" at that time, for people
   // A copy in pieces under way: blocks at and beyond copied_to_bytes are not yet the VDI's.
   Id copy_origin;
   uint64_t copied_to_bytes = 0;
-  // Only in published.db: the file in the layers folder with the head's ownership; "" if the head is
-  // not part of the published state (the VDI is being written) or owns nothing.
+  // Only in published.db: the file in the layers folder with the head's ownership; "" if the head
+  // is not part of the published state (the VDI is being written) or owns nothing.
   std::string head_ownership_file;
   bool head_published = false;
   bool operator==(const VdiRecord&) const = default;
@@ -48,7 +48,7 @@ struct LayerRecord {
   uint32_t seq = 0;         // never reused in one VDI; > 0
   uint32_t parent_seq = 0;  // the layer below; 0: none
   LayerState state = LayerState::kFrozen;
-  std::string name;         // "<seq>-<epoch>" of its files
+  std::string name;  // "<seq>-<epoch>" of its files
   uint64_t size_bytes = 0;
   bool has_ownership_file = false;  // frozen: <name>.owned is durable and no rows are needed
   bool operator==(const LayerRecord&) const = default;
@@ -57,14 +57,14 @@ struct LayerRecord {
 struct SnapshotRecord {
   Id id;
   std::string name;
-  uint64_t ordinal = 0;     // order of taking within the VDI; > 0
-  uint32_t layer_seq = 0;   // topmost layer; 0: nothing was ever written
+  uint64_t ordinal = 0;    // order of taking within the VDI; > 0
+  uint32_t layer_seq = 0;  // topmost layer; 0: nothing was ever written
   uint64_t size_bytes = 0;
   uint64_t data_blocks = 0;
   int64_t created_ns = 0;
   bool is_protected = false;
   Attributes attributes;
-  Id pending_group;         // not null: part of a group that is not yet decided
+  Id pending_group;  // not null: part of a group that is not yet decided
   bool operator==(const SnapshotRecord&) const = default;
 };
 

@@ -149,7 +149,8 @@ class RowReader {
 template <typename Record>
 Status CheckBeforeWriting(const Record& record) {
   if (const std::optional<std::string> problem = FindProblem(record)) {
-    return Fail(ErrorCode::kInvalid, fmt::format("cannot record an impossible state: {}", *problem));
+    return Fail(ErrorCode::kInvalid,
+                fmt::format("cannot record an impossible state: {}", *problem));
   }
   return {};
 }

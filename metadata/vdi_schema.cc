@@ -27,7 +27,8 @@ Status CheckAndMigrate(SQLite::Database& database, const std::string& path) {
   }
   if (version == kVdiSchemaVersion) return {};
   if (version < 1) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("{} has the impossible version {}", path, version));
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{} has the impossible version {}", path, version));
   }
   SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
   for (const Migration& migration : Migrations()) {

@@ -1,6 +1,6 @@
-// The schema of a VDI's database, embedded in the program: schema.sql for a new database, the numbered
-// files of schema/ for bringing up an older one. Constant; touches no file. SQLite's exceptions
-// pass through: callers in this room run it inside GuardSqlite (sqlite_error.h).
+// The schema of a VDI's database, embedded in the program: schema.sql for a new database, the
+// numbered files of schema/ for bringing up an older one. Constant; touches no file. SQLite's
+// exceptions pass through: callers in this room run it inside GuardSqlite (sqlite_error.h).
 #pragma once
 
 #include <SQLiteCpp/Database.h>

@@ -24,8 +24,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kPollInterval{20};
 constexpr int64_t kSecondsPerDay = 86400;
 constexpr uint64_t kMaxEpoch = std::numeric_limits<int64_t>::max();  // what vdi.db can hold
-// After a damaged record was broken the last epoch is unknown. Those in the names of the layers are at
-// most this far behind it: each owner that changes the structure names a layer by its epoch.
+// After a damaged record was broken the last epoch is unknown. Those in the names of the layers are
+// at most this far behind it: each owner that changes the structure names a layer by its epoch.
 constexpr uint64_t kUnknownEpochJump = uint64_t{1} << 20;
 
 int64_t NowSeconds() {
@@ -161,12 +161,12 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
                                                         const HostIdentity& self,
                                                         std::chrono::milliseconds wait) {
   const std::string path = StoreLayout::WriterLock(vdi_folder);
-  QUOIN_ASSIGN(std::unique_ptr<File> file,
-               WaitForLock(file_system, path, vdi_name, self, wait));
+  QUOIN_ASSIGN(std::unique_ptr<File> file, WaitForLock(file_system, path, vdi_name, self, wait));
   QUOIN_ASSIGN(const std::optional<LockRecord> last, ReadRecord(*file));
   QUOIN_ASSIGN(const Predecessor predecessor, Judge(last, vdi_name, self));
   if (last->epoch >= kMaxEpoch) {
-    return Fail(ErrorCode::kTooLarge, fmt::format("{}: its epochs are used up", CannotOpen(vdi_name)));
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("{}: its epochs are used up", CannotOpen(vdi_name)));
   }
   std::unique_ptr<WriterLock> lock(new WriterLock(file_system, path, std::move(file)));
   lock->record_ = RecordOf(self, last->epoch + 1);
@@ -211,7 +211,8 @@ Status WriterLock::Break(FileSystem& file_system, const std::string& vdi_folder,
     Failure failure = HeldByAnother(refused, vdi_name, holder, self);
     if (failure.value().code == ErrorCode::kBusy && holder && !holder->clean) {
       failure.value().next =
-          "the lock itself is still held, so that process or its host's connection to the storage is "
+          "the lock itself is still held, so that process or its host's connection to the storage "
+          "is "
           "alive: stop it first";
     }
     return failure;
@@ -228,6 +229,10 @@ Status WriterLock::Break(FileSystem& file_system, const std::string& vdi_folder,
   record->clean = false;
   record->broken = true;
   return WriteRecord(*file, *record);
+}
+
+void WriterLock::FollowFolder(const std::string& vdi_folder) {
+  path_ = StoreLayout::WriterLock(vdi_folder);
 }
 
 Status WriterLock::Verify() {
@@ -260,8 +265,8 @@ Status WriterLock::ReleaseClean() {
 std::string DescribeHolder(const LockRecord& record) {
   const std::tm since = fmt::localtime(static_cast<std::time_t>(record.since_s));
   const bool is_recent = NowSeconds() - record.since_s < kSecondsPerDay;
-  const std::string when = is_recent ? fmt::format("{:%H:%M}", since)
-                                     : fmt::format("{:%Y-%m-%d %H:%M}", since);
+  const std::string when =
+      is_recent ? fmt::format("{:%H:%M}", since) : fmt::format("{:%Y-%m-%d %H:%M}", since);
   return fmt::format("host {} has had it open since {} (pid {})", record.host_name, when,
                      record.pid);
 }

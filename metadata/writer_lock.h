@@ -1,5 +1,5 @@
-// The right to change a VDI: an exclusive lock on its writer.lock, held on an open descriptor, and a
-// record in that file that says who has (or last had) it.
+// The right to change a VDI: an exclusive lock on its writer.lock, held on an open descriptor, and
+// a record in that file that says who has (or last had) it.
 //
 // The record is one 512-byte sector, so that it is never half of one and half of another: a line of
 // JSON with a checksum, padded with spaces:
@@ -8,10 +8,13 @@
 // and "broken":true before "check" once Break has declared that owner dead. An empty file is a lock
 // that nobody ever held (epoch 0, clean).
 //
-// Order of taking: lock free -> the file still has this name -> record says clean, or its session is
-// known dead -> write our record with epoch + 1 and clean=false, fsync -> owner.
-// Order of letting go: all flushed and published -> record with clean=true, fsync -> unlock.
-// A crash anywhere leaves clean=false, and the next owner recovers.
+// Order of taking: lock free -> the file still has this name -> record says clean, or its session
+// is known dead -> write our record with epoch + 1 and clean=false, fsync -> owner.
+//
+// Order of letting go: all flushed and published -> record with clean=true, fsync -> unlock. A
+// crash anywhere before that leaves clean=false, and the next owner recovers.
+//
+// Owned by the VDI that is open for writing; not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -36,6 +39,7 @@ struct LockRecord {
   int64_t since_s = 0;  // Unix time, for people only
   bool clean = true;
   bool broken = false;  // declared dead by `quoin lock break`
+  bool operator==(const LockRecord&) const = default;
 };
 
 // What `quoin lock show` tells.
@@ -49,9 +53,9 @@ class WriterLock {
  public:
   // How the last owner left the VDI.
   enum class Predecessor {
-    kClean,           // nothing to recover
-    kDiedHere,        // this host's process died: no one else can still be writing
-    kDiedElsewhere,   // another host's: freeze the old head, a stale writer may still exist
+    kClean,          // nothing to recover
+    kDiedHere,       // this host's process died: no one else can still be writing
+    kDiedElsewhere,  // another host's: freeze the old head, a stale writer may still exist
   };
 
   // Tries until `wait` has passed, polling. kBusy names the holder ("host node2 has had it open
@@ -74,14 +78,17 @@ class WriterLock {
   // `quoin lock break`: declares the last owner dead, so that the next Acquire succeeds as
   // kDiedElsewhere (or kDiedHere). kBusy if the lock is held by a living process of this host or
   // by one that the storage still protects: then it cannot be broken from here. Nothing happens if
-  // the last owner let go cleanly. A damaged record gets an epoch beyond any that can have been used:
-  // the highest in the layers' names plus 2^20.
+  // the last owner let go cleanly. A damaged record gets an epoch beyond any that can have been
+  // used: the highest in the layers' names plus 2^20.
   static Status Break(FileSystem& file_system, const std::string& vdi_folder,
                       const std::string& vdi_name, const HostIdentity& self);
 
   uint64_t epoch() const { return record_.epoch; }
   Predecessor predecessor() const { return predecessor_; }
   const LockRecord& record() const { return record_; }
+
+  // The owner renamed the VDI's folder: the lock's file has this name now.
+  void FollowFolder(const std::string& vdi_folder);
 
   // kLostOwnership if the file no longer has its name or holds another record than ours.
   Status Verify();
@@ -94,7 +101,7 @@ class WriterLock {
   WriterLock(FileSystem& file_system, std::string path, std::unique_ptr<File> file);
 
   FileSystem& file_system_;
-  const std::string path_;
+  std::string path_;
   std::unique_ptr<File> file_;
   LockRecord record_;
   Predecessor predecessor_ = Predecessor::kClean;

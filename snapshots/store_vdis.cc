@@ -91,6 +91,7 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
   }
   QUOIN_TRY(fs.Rename(made.folder, layout.Vdi(id)));
   QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+  (*lock)->FollowFolder(layout.Vdi(id));
   QUOIN_TRY((*lock)->ReleaseClean());
   environment.SetNameHint(id, name);
   environment.Tell([&](StoreObserver& o) { o.NameChanged(name); });

@@ -160,6 +160,8 @@ Status Vdi::BecomeOwner() {
     failed_ = false;
     state_.vdi.epoch = lock_->epoch();
     if (lock_->predecessor() != WriterLock::Predecessor::kClean) QUOIN_TRY(Recover());
+    // Always: a removal that was not synced may come back after a power cut.
+    QUOIN_TRY(SweepLayerFiles());
     return OpenLayers();
   };
   if (const Status taken = take(); !taken) {
@@ -191,15 +193,14 @@ Status Vdi::OpenLayers() {
   return SettleCopyLocked();  // a copy in pieces that its process did not end
 }
 
-// What a dead owner may have left: a group snapshot between its two commits, files that no row
-// names, two names after a rename. From another host, also a writer that does not know that it is
+// What a dead owner may have left: a group snapshot between its two commits, two names after a
+// rename. From another host, also a writer that does not know that it is
 // dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
 // owned, or is one of the unflushed writes that a crash may keep or lose.
 Status Vdi::Recover() {
   spdlog::warn("{}: recovering; it was last owned by host {} (pid {}), which did not let go", Title(),
                lock_->record().host_name, lock_->record().pid);
   QUOIN_TRY(DecidePendingSnapshots());
-  QUOIN_TRY(SweepLayerFiles());
   QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
                environment_.names.ResolveDouble(id_));
   for (const LayerRecord& layer : state_.layers) {
@@ -220,12 +221,14 @@ Status Vdi::Recover() {
   LayerRecord head = NewHeadRecord(*new_head, old_head.seq);
   VdiRecord vdi = state_.vdi;
   vdi.head_seq = head.seq;
+  vdi.next_seq = head.seq + 1;
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   QUOIN_TRY(transaction.PutLayer(old_head));
   QUOIN_TRY(transaction.PutLayer(head));
   QUOIN_TRY(transaction.PutVdi(vdi));
   QUOIN_TRY(transaction.Commit());
   QUOIN_ASSIGN(state_, database_->Load());
+  state_.vdi.epoch = lock_->epoch();
   return {};
 }
 

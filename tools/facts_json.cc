@@ -72,7 +72,8 @@ Json LockRecordJson(const LockRecord& record) {
               {"pid", record.pid},
               {"since", TimeOrNull(record.since_s * kNanosecondsPerSecond)},
               {"epoch", record.epoch},
-              {"clean", record.clean}};
+              {"clean", record.clean},
+              {"broken", record.broken}};
 }
 
 Json LockJson(const std::string& vdi, const LockStatus& status) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tools/invocation.h"
+#include "tools/units.h"
 #include "tools/verbs_lock.h"
 #include "tools/verbs_mount.h"
 #include "tools/verbs_snapshot.h"
@@ -24,7 +25,25 @@ std::string WordsOf(const CLI::App& app) {
   return words;
 }
 
-int RefuseCommandLine(const CLI::App& app, const CLI::ParseError& problem) {
+// The first argument that looks like a negative size, which the parser takes for an option; "" if
+// there is none.
+std::string NegativeNumberAmong(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.size() > 1 && argument[0] == '-' && argument[1] >= '0' && argument[1] <= '9') {
+      return argument;
+    }
+  }
+  return {};
+}
+
+int RefuseCommandLine(const CLI::App& app, const CLI::ParseError& problem, int argc,
+                      char** argv) {
+  const std::string negative = NegativeNumberAmong(argc, argv);
+  if (!negative.empty()) {
+    const quoin::Result<uint64_t> size = quoin::ParseVdiSize(negative);
+    if (!size) return quoin::ReportUsage(size.error(), "understand the command line");
+  }
   const quoin::Error error{quoin::ErrorCode::kInvalid, problem.what(),
                            WordsOf(app) + " --help shows what it takes"};
   return quoin::ReportUsage(error, "understand the command line");
@@ -49,7 +68,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& help_or_version) {
     return app.exit(help_or_version);
   } catch (const CLI::ParseError& problem) {
-    return RefuseCommandLine(app, problem);
+    return RefuseCommandLine(app, problem, argc, argv);
   }
   return invocation.action();
 }

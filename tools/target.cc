@@ -23,6 +23,13 @@ std::string WorkingFolder() {
   return error ? std::string("/") : folder.string();
 }
 
+// Names travel to daemons as JSON, which holds nothing but UTF-8.
+bool IsUtf8(const std::string& text) {
+  const Json json(text);
+  return json.dump(-1, ' ', false, Json::error_handler_t::ignore) ==
+         json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 // The mount that holds the path as it is spelled or, failing that, as its symbolic links lead.
 const MountRecord* FindMount(const std::vector<MountRecord>& mounts, const std::string& path) {
   const MountRecord* mount = MountHolding(mounts, NormalPath(path));
@@ -56,6 +63,10 @@ struct NamedInStore {
 };
 
 Result<NamedInStore> Resolve(const std::string& argument, const std::vector<MountRecord>& mounts) {
+  if (!IsUtf8(argument)) {
+    return Fail(ErrorCode::kInvalid, "the name is no UTF-8 text",
+                "such a VDI can be used and renamed in a mounted tree");
+  }
   if (!IsPath(argument, mounts)) return NamedInStore{argument, ""};
   const MountRecord* mount = FindMount(mounts, argument);
   if (mount == nullptr) {

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/filesystem.hpp>
 #include <cerrno>
 #include <utility>
@@ -19,6 +20,13 @@ constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 // A create that races another one may answer EEXIST on shared storage although nothing excludes
 // (measured: MooseFS up to 70 %, GlusterFS 1 in 400); opening again then finds the file.
 constexpr int kCreateAttempts = 10;
+
+// The page cache's folios are as large as the call that fills them, and ext4 on recent kernels walks a
+// whole folio for each small write into it: measured on Linux 6.18, 4 KiB rewrites were 3 to 8 times
+// slower in files filled by 1 MiB writes or by readahead than in files filled by 64 KiB writes, while
+// cutting cost nothing measurable at 1 MiB. So writes go in pieces, and files that are written are
+// not read ahead of what is asked.
+constexpr size_t kWritePieceBytes = 64 << 10;
 
 template <typename Call>
 auto RetryInterrupted(Call call) {
@@ -67,7 +75,8 @@ class PosixFile final : public File {
     size_t done = 0;
     while (done < bytes.size()) {
       const ssize_t n = RetryInterrupted([&] {
-        return ::pwrite(fd_, bytes.data() + done, bytes.size() - done,
+        return ::pwrite(fd_, bytes.data() + done,
+                        std::min(bytes.size() - done, kWritePieceBytes),
                         static_cast<off_t>(offset + done));
       });
       if (n < 0) return FailSystem(errno, fmt::format("cannot write {}", path_));
@@ -157,6 +166,7 @@ Result<std::unique_ptr<File>> PosixFileSystem::Open(const std::string& path, Ope
     if (fd >= 0 || errno != EEXIST || options.creation != Creation::kIfMissing) break;
   }
   if (fd < 0) return FailSystem(errno, fmt::format("cannot open {}", path));
+  if (options.access == Access::kReadWrite) (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
   return std::make_unique<PosixFile>(fd, path);
 }
 

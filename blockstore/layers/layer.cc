@@ -78,13 +78,13 @@ Status Layer::OpenSegments() {
                   "snapshot that does not need it");
     }
     if (!file) return Failure(file.error());
-    QUOIN_TRY(CheckSegmentLength(segment, **file));
     if (access_ == Access::kReadWrite) {
       QUOIN_ASSIGN(const bool locked, (*file)->TryLock());
       if (!locked) {
         return Fail(ErrorCode::kBusy, fmt::format("{} is locked by another process", path));
       }
     }
+    QUOIN_TRY(CheckSegmentLength(segment, **file));
     open_segments_[segment].store(file->get(), std::memory_order_release);
     segments_[segment] = std::move(*file);
   }
@@ -117,13 +117,16 @@ Status Layer::CheckSegmentLength(uint64_t segment, File& file) const {
 
 Result<std::unique_ptr<File>> Layer::CreateSegment(uint64_t segment) {
   const std::string path = SegmentPath(location_, segment);
+  // A later file may be left, empty, from before the layer was made smaller.
+  const Creation creation = segment == 0 ? Creation::kExclusive : Creation::kIfMissing;
   QUOIN_ASSIGN(std::unique_ptr<File> file,
-               file_system_.Open(path, {Access::kReadWrite, Creation::kExclusive, 0600}));
+               file_system_.Open(path, {Access::kReadWrite, creation, 0600}));
   folder_dirty_.store(true, std::memory_order_release);
   QUOIN_ASSIGN(const bool locked, file->TryLock());
   if (!locked) {
     return Fail(ErrorCode::kBusy, fmt::format("{} is locked by another process", path));
   }
+  if (segment > 0) QUOIN_TRY(file->Truncate(0));
   QUOIN_TRY(file->Truncate(SegmentSizeOf(segment, size_bytes_)));
   return file;
 }

@@ -179,11 +179,12 @@ void OwnershipSet::FillRegion(uint64_t region, BlockState state) {
   Node& node = *NodeFor(region);
   std::atomic<Leaf*>& slot = node.leaves[region % kNodeRegions];
   Leaf* leaf = slot.load(std::memory_order_acquire);
-  if (IsUniform(leaf) && state == BlockState::kZero) {
-    if (leaf != nullptr) return;
-    Leaf* mark = static_cast<Leaf*>(const_cast<void*>(ZeroMark()));
+  if (IsUniform(leaf)) {
+    const bool zero = state == BlockState::kZero;
+    Leaf* mark = zero ? static_cast<Leaf*>(const_cast<void*>(ZeroMark())) : nullptr;
+    if (leaf == mark) return;
     if (slot.compare_exchange_strong(leaf, mark, std::memory_order_acq_rel)) {
-      owned_blocks_.fetch_add(kRegionBlocks, std::memory_order_relaxed);
+      owned_blocks_.fetch_add(zero ? kRegionBlocks : -kRegionBlocks, std::memory_order_relaxed);
       MarkRegionDirty(node, region);
       return;
     }

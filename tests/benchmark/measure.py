@@ -125,7 +125,8 @@ def awake_cpus(wanted):
 
     Waking a halted virtual CPU costs several times what a request costs, and whether a CPU halts
     depends on what else the machine does: without this, the figures at depth 1 jump by a factor
-    of four from run to run, for every candidate.
+    of four from run to run, for every candidate. With more requests under way it does harm: the
+    scheduler then takes no CPU for idle.
     """
     parent = os.getpid()
     children = []

@@ -86,7 +86,7 @@ class WriterProcess:
         return Writes(notes[0::2], notes[1::2])
 
     def _write_until_told(self, output):
-        """The child: writes until SIGTERM, sends its notes; its status is a failed write's errno."""
+        """The child: writes until SIGTERM, sends its notes; its status is 0 or an errno."""
         told = []
         signal.signal(signal.SIGTERM, lambda *_: told.append(True))
         status = 255

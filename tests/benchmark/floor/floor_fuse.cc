@@ -5,7 +5,7 @@
 // Shows one file, MOUNT_DIRECTORY/disk, and hands every read and write of it to BACKING_FILE with
 // pread and pwrite. There is no map, no cache and no metadata, so a filesystem that answers
 // requests in the same way (libfuse's low-level interface, a copy through a buffer) can come close
-// to this program and hardly beat it. io_benchmark prints quoin's results as a share of this program's.
+// to this program and hardly beat it. io_benchmark prints quoin's results as a share of this one's.
 //
 // Owner: one process for one mount, in the foreground. It ends, and takes its mount away, on
 // SIGTERM or SIGINT, or when someone else unmounts it.
@@ -307,17 +307,18 @@ bool PrepareDevices(const Options& options, int session_device, std::vector<Work
   return true;
 }
 
-// Serves until the mount is gone. The signals are blocked in every thread and received here.
-void RunUntilUnmounted(fuse_session* session, const sigset_t& signals,
+// Serves until the mount is gone, then ends the process. The signals are blocked in every thread
+// and received here.
+[[noreturn]] void RunUntilUnmounted(fuse_session* session, const sigset_t& signals,
                        std::vector<Worker>* workers) {
-  std::vector<std::thread> threads;
-  threads.reserve(workers->size());
-  for (Worker& each : *workers) threads.emplace_back(Serve, session, &each);
+  for (Worker& each : *workers) std::thread(Serve, session, &each).detach();
   int signal = 0;
   sigwait(&signals, &signal);
   fuse_session_exit(session);
   fuse_session_unmount(session);
-  for (std::thread& each : threads) each.join();
+  // A program that still has the disk open waits for replies, and a worker for its requests. Only
+  // the end of the process ends the connection for both.
+  std::_Exit(0);
 }
 
 int Fail(const std::string& what) {
@@ -362,9 +363,6 @@ int Run(const Options& options) {
     return Fail("cannot prepare /dev/fuse for the workers");
   }
   RunUntilUnmounted(session, signals, &workers);
-  fuse_session_destroy(session);
-  close(backing);
-  return 0;
 }
 
 constexpr char kUsage[] =

@@ -131,8 +131,8 @@ TEST_F(DamagedVdiDatabaseTest, PagesInEachOthersPlaceAreNoticed) {
 }
 
 TEST_F(DamagedVdiDatabaseTest, RubbishIsRefusedAndLeftAsItIs) {
-  for (const std::string& rubbish : {std::string(), std::string("x"), std::string(100'000, '\0'),
-                                     std::string(100'000, 'x')}) {
+  for (const std::string& rubbish :
+       {std::string(), std::string("x"), std::string(100'000, '\0'), std::string(100'000, 'x')}) {
     WriteBytes(file_system_, path_, rubbish);
     EXPECT_ERROR(kCorrupt, VdiDatabase::Open(file_system_, path_));
     EXPECT_EQ(ReadBytes(file_system_, path_), rubbish);

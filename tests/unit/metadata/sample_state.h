@@ -1,6 +1,8 @@
 // VDI states for tests: one in which every field has a value of its own, and a plain one.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -86,10 +88,11 @@ inline VdiState ChainState(uint32_t count) {
   VdiState state = PlainState();
   state.layers.clear();
   for (uint32_t seq = 1; seq <= count; ++seq) {
-    state.layers.push_back({seq, seq - 1, LayerState::kFrozen, std::to_string(seq) + "-1", 512, true});
+    state.layers.push_back(
+        {seq, seq - 1, LayerState::kFrozen, fmt::format("{}-1", seq), 512, true});
     SnapshotRecord snapshot;
     snapshot.id = Id::Random();
-    snapshot.name = "s" + std::to_string(seq);
+    snapshot.name = fmt::format("s{}", seq);
     snapshot.ordinal = seq;
     snapshot.layer_seq = seq;
     state.snapshots.push_back(snapshot);

@@ -27,8 +27,8 @@ struct SimulatedStorage {
 using AllStorages = ::testing::Types<PosixStorage, SimulatedStorage>;
 
 inline void WriteBytes(FileSystem& file_system, const std::string& path, const std::string& bytes) {
-  ASSERT_OK_AND_ASSIGN(
-      const auto file, file_system.Open(path, {Access::kReadWrite, Creation::kIfMissing, 0600}));
+  ASSERT_OK_AND_ASSIGN(const auto file,
+                       file_system.Open(path, {Access::kReadWrite, Creation::kIfMissing, 0600}));
   ASSERT_OK(file->Truncate(0));
   ASSERT_OK(file->Write(0, std::as_bytes(std::span(bytes))));
   ASSERT_OK(file->Sync(SyncKind::kFull));

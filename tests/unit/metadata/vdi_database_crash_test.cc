@@ -130,8 +130,7 @@ TEST(VdiDatabaseFaultTest, AnyCallThatFailsOnceIsReportedAndHarmsNothing) {
 
 TEST(VdiDatabaseFaultTest, ACommitOnAFullStoreIsNoSpaceAndTheSameConnectionWorksWhenThereIsRoom) {
   SimulatedFileSystem file_system;
-  ASSERT_OK_AND_ASSIGN(const auto database,
-                       VdiDatabase::Create(file_system, kPath, PlainState()));
+  ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Create(file_system, kPath, PlainState()));
   ASSERT_OK(DoRound(*database, 1));
   file_system.SetCapacity(file_system.used_bytes());
   for (uint32_t attempt = 0; attempt < 3; ++attempt) {
@@ -152,8 +151,7 @@ TEST(VdiDatabaseFaultTest, ACommitOnAFullStoreIsNoSpaceAndTheSameConnectionWorks
 
 TEST(VdiDatabaseFaultTest, AFullStoreDuringCheckpointLosesNothing) {
   SimulatedFileSystem file_system;
-  ASSERT_OK_AND_ASSIGN(const auto database,
-                       VdiDatabase::Create(file_system, kPath, PlainState()));
+  ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Create(file_system, kPath, PlainState()));
   {
     ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
     std::vector<RegionRecord> many;
@@ -180,8 +178,7 @@ TEST(VdiDatabaseFaultTest, AFullStoreDuringCheckpointLosesNothing) {
 
 TEST(VdiDatabaseFaultTest, AStorageThatFencesEndsTheOwnershipAndIsNotReportedAsAnIoError) {
   SimulatedFileSystem file_system;
-  ASSERT_OK_AND_ASSIGN(const auto database,
-                       VdiDatabase::Create(file_system, kPath, PlainState()));
+  ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Create(file_system, kPath, PlainState()));
   ASSERT_OK(DoRound(*database, 1));
   Fault fault;
   fault.mode = FaultMode::kErrors;
@@ -193,9 +190,7 @@ TEST(VdiDatabaseFaultTest, AStorageThatFencesEndsTheOwnershipAndIsNotReportedAsA
 
 TEST(VdiDatabaseFaultTest, AReadThatFailsIsAnIoErrorAndTheNextOneWorks) {
   SimulatedFileSystem file_system;
-  {
-    ASSERT_OK(VdiDatabase::Create(file_system, kPath, ChainState(2000)));
-  }
+  { ASSERT_OK(VdiDatabase::Create(file_system, kPath, ChainState(2000))); }
   ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Open(file_system, kPath));
   Fault fault;
   fault.only_call = Call::kRead;
@@ -206,8 +201,7 @@ TEST(VdiDatabaseFaultTest, AReadThatFailsIsAnIoErrorAndTheNextOneWorks) {
 
 TEST(VdiDatabaseCostTest, ACommitIsOneSyncAndNoOtherFileIsTouched) {
   SimulatedFileSystem file_system;
-  ASSERT_OK_AND_ASSIGN(const auto database,
-                       VdiDatabase::Create(file_system, kPath, PlainState()));
+  ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Create(file_system, kPath, PlainState()));
   ASSERT_OK(DoRound(*database, 1));  // makes the WAL
   const uint64_t syncs = file_system.count(Call::kSync);
   const uint64_t folders = file_system.count(Call::kSyncDirectory);

@@ -239,8 +239,14 @@ TYPED_TEST(VdiDatabaseTest, RefusesRecordsThatBreakTheRules) {
       {ErrorCode::kInvalid, [&](Transaction& change) { return change.PutLayer(layer); }},
       {ErrorCode::kInvalid, [&](Transaction& change) { return change.PutSnapshot(snapshot); }},
       {ErrorCode::kExists, [&](Transaction& change) { return change.PutSnapshot(taken); }},
-      {ErrorCode::kInvalid, [&](Transaction& c) { return c.PutOwnership(4, {{1u << 24, "x"}}); }},
-      {ErrorCode::kInvalid, [&](Transaction& c) { return c.PutOwnership(4, {{1, too_long}}); }},
+      {ErrorCode::kInvalid,
+       [&](Transaction& c) {
+         return c.PutOwnership(4, {{1u << 24, "x"}});
+       }},
+      {ErrorCode::kInvalid,
+       [&](Transaction& c) {
+         return c.PutOwnership(4, {{1, too_long}});
+       }},
   };
   for (size_t i = 0; i < refused.size(); ++i) {
     ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
@@ -301,8 +307,7 @@ TYPED_TEST(VdiDatabaseTest, TheWalStaysBounded) {
     ASSERT_OK(change.PutOwnership(1, regions));
     ASSERT_OK(change.Commit());
   }
-  ASSERT_OK_AND_ASSIGN(const FileFacts wal,
-                       this->storage_.file_system.Facts(this->path_ + "-wal"));
+  ASSERT_OK_AND_ASSIGN(const FileFacts wal, this->storage_.file_system.Facts(this->path_ + "-wal"));
   EXPECT_LT(wal.size_bytes, kLimitBytes);
 }
 

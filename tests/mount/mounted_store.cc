@@ -1,0 +1,121 @@
+#include "tests/mount/mounted_store.h"
+
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace quoin {
+namespace {
+
+constexpr int kMaxForcedUnmounts = 8;  // a mount on top of a mount is possible, endless ones are not
+constexpr std::chrono::seconds kDaemonLimit{10};
+
+::testing::AssertionResult Succeeded(const Outcome& outcome, const std::string& what) {
+  if (outcome.exit_status == 0) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure()
+         << what << " ended with status " << outcome.exit_status << ": " << outcome.output;
+}
+
+// A daemon is nobody's child here, so it is looked for rather than waited for. Where nobody at all
+// waits for it, its state is Z for ever.
+bool IsAlive(pid_t process) {
+  const std::string facts = ReadWhole("/proc/" + std::to_string(process) + "/stat");
+  const size_t state = facts.rfind(") ");
+  return state != std::string::npos && facts[state + 2] != 'Z';
+}
+
+bool HasGone(pid_t process) {
+  const auto deadline = std::chrono::steady_clock::now() + kDaemonLimit;
+  while (IsAlive(process)) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string QuoinBinary() {
+  const char* const other = std::getenv("QUOIN_BINARY");
+  return other != nullptr ? other : QUOIN_BINARY;
+}
+
+MountedStore::~MountedStore() {
+  if (daemon_ != 0 && !Unmount()) UnmountByForce();
+}
+
+::testing::AssertionResult MountedStore::Start(const std::string& store) {
+  store_ = store.empty() ? folder_ / "store" : store;
+  // No trace outside of the test's own folder, and no meeting with other mounts of this host.
+  setenv("QUOIN_RUN_DIR", (folder_ / "run").c_str(), 1);
+  setenv("QUOIN_STATE_DIR", (folder_ / "state").c_str(), 1);
+  std::filesystem::create_directory(mount());
+  const Outcome made = RunProgram({QuoinBinary(), "init", store_});
+  if (made.exit_status != 0) return Succeeded(made, "quoin init");
+  return Mount();
+}
+
+::testing::AssertionResult MountedStore::Mount() {
+  const Outcome mounted = RunProgram(
+      {QuoinBinary(), "mount", store_, mount(), "--log", folder_ / "daemon.log"});
+  if (mounted.exit_status != 0) return Succeeded(mounted, "quoin mount");
+  const auto status = nlohmann::json::parse(ReadWhole(control("status.json")), nullptr, false);
+  if (!status.is_object() || !status.contains("daemon_pid")) {
+    return ::testing::AssertionFailure() << "status.json does not name the daemon";
+  }
+  daemon_ = status["daemon_pid"].get<pid_t>();
+  return ::testing::AssertionSuccess();
+}
+
+::testing::AssertionResult MountedStore::Unmount() {
+  const Outcome unmounted = RunProgram({QuoinBinary(), "unmount", mount()});
+  if (unmounted.exit_status != 0) return Succeeded(unmounted, "quoin unmount");
+  if (!HasGone(daemon_)) {
+    return ::testing::AssertionFailure() << "the daemon is still there after quoin unmount";
+  }
+  daemon_ = 0;
+  return ::testing::AssertionSuccess();
+}
+
+::testing::AssertionResult MountedStore::Remount() {
+  const ::testing::AssertionResult unmounted = Unmount();
+  return unmounted ? Mount() : unmounted;
+}
+
+::testing::AssertionResult MountedStore::Crash() {
+  kill(daemon_, SIGKILL);
+  if (!HasGone(daemon_)) return ::testing::AssertionFailure() << "the daemon survived SIGKILL";
+  daemon_ = 0;
+  if (umount2(mount().c_str(), MNT_DETACH) != 0) {
+    return ::testing::AssertionFailure() << "cannot take the dead mount away: errno " << errno;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+void MountedStore::UnmountByForce() {
+  for (int i = 0; i < kMaxForcedUnmounts; ++i) {
+    if (umount2(mount().c_str(), MNT_DETACH) != 0) break;
+  }
+  if (daemon_ != 0 && !HasGone(daemon_)) kill(daemon_, SIGKILL);
+}
+
+Outcome MountedStore::Quoin(std::vector<std::string> words) const {
+  words.insert(words.begin(), {QuoinBinary(), "--store", store_});
+  return RunProgram(words);
+}
+
+uint64_t MountedStore::StoreBytes() const {
+  uint64_t blocks = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(store_)) {
+    blocks += static_cast<uint64_t>(StatOf(entry.path().string()).st_blocks);
+  }
+  return blocks * 512;
+}
+
+}  // namespace quoin
