@@ -100,8 +100,13 @@ int WriteFile(sqlite3_file* handle, const void* bytes, int amount, sqlite3_int64
   return NoteStatus(file.file->Write(begin, page), SQLITE_IOERR_WRITE);
 }
 
+// Synced at once: the one truncation is that of a WAL whose pages are all in the database, and once
+// the writer lock says "clean" nothing about the database may still be on its way.
 int TruncateFile(sqlite3_file* handle, sqlite3_int64 size) noexcept {
-  return NoteStatus(Of(handle).file->Truncate(static_cast<uint64_t>(size)), SQLITE_IOERR_TRUNCATE);
+  File& file = *Of(handle).file;
+  const int code =
+      NoteStatus(file.Truncate(static_cast<uint64_t>(size)), SQLITE_IOERR_TRUNCATE);
+  return code != SQLITE_OK ? code : NoteStatus(file.Sync(SyncKind::kFull), SQLITE_IOERR_FSYNC);
 }
 
 int SyncFile(sqlite3_file* handle, int) noexcept {

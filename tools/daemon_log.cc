@@ -66,6 +66,14 @@ Status SendStandardErrorTo(const std::string& path) {
 
 }  // namespace
 
+void StartCommandLog() {
+  auto logger = std::make_shared<spdlog::logger>(
+      "quoin", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_pattern("quoin: %v");
+  logger->set_level(spdlog::level::warn);
+  spdlog::set_default_logger(std::move(logger));
+}
+
 std::string DefaultLogDir() {
   const char* folder = std::getenv("QUOIN_LOG_DIR");
   return folder != nullptr && *folder != '\0' ? folder : "/var/log/quoin";

@@ -1,4 +1,4 @@
-// Where a daemon's log goes: lines with time and level, to a file of bounded size, or to the
+// Where the log goes: lines with time and level, to a file of bounded size, or to the
 // terminal. Through spdlog's default logger, which every room uses; set up once by the daemon's main.
 #pragma once
 
@@ -12,5 +12,8 @@ namespace quoin {
 // the process and its libraries print to standard error goes to the file as well. Of the files
 // that it named itself, those of the last kKeptLogs sessions are kept.
 Result<std::string> StartLog(const std::string& file, bool foreground, const std::string& session);
+
+// For a command that does its work itself: warnings and errors, to standard error.
+void StartCommandLog();
 
 }  // namespace quoin

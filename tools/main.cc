@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 
+#include "tools/daemon_log.h"
 #include "tools/invocation.h"
 #include "tools/units.h"
 #include "tools/verbs_lock.h"
@@ -44,7 +45,9 @@ int RefuseCommandLine(const CLI::App& app, const CLI::ParseError& problem, int a
     const quoin::Result<uint64_t> size = quoin::ParseVdiSize(negative);
     if (!size) return quoin::ReportUsage(size.error(), "understand the command line");
   }
-  const quoin::Error error{quoin::ErrorCode::kInvalid, problem.what(),
+  const bool no_verb = app.get_subcommands().empty() && argc <= 1;
+  const quoin::Error error{quoin::ErrorCode::kInvalid,
+                           no_verb ? std::string("it names no verb") : problem.what(),
                            WordsOf(app) + " --help shows what it takes"};
   return quoin::ReportUsage(error, "understand the command line");
 }
@@ -70,5 +73,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& problem) {
     return RefuseCommandLine(app, problem, argc, argv);
   }
+  quoin::StartCommandLog();
   return invocation.action();
 }

@@ -40,7 +40,7 @@ std::unique_ptr<File> MakeDurable(FileSystem& fs, const std::string& path,
 std::string ContentOf(FileSystem& fs, const std::string& path) {
   const auto file = fs.Open(path, {});
   if (!file) return std::string(ToWord(file.error().code));
-  return ReadText(**file, 0, 1 << 20).value_or("unreadable");
+  return ReadText(**file, 0, 1 << 17).value_or("unreadable");
 }
 
 uint64_t LinkCountOf(FileSystem& fs, const std::string& path) {

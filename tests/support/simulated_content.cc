@@ -94,7 +94,10 @@ void SimulatedContent::ZeroWithin(uint64_t offset, uint64_t length) {
 }
 
 void SimulatedContent::Truncate(uint64_t size_bytes) {
-  if (size_bytes < size_bytes_) PunchHole(size_bytes, size_bytes_ - size_bytes);
+  if (size_bytes < size_bytes_) {
+    PunchHole(size_bytes, size_bytes_ - size_bytes);
+    cut_bytes_ = std::min(cut_bytes_.value_or(size_bytes), size_bytes);
+  }
   size_bytes_ = size_bytes;
 }
 
@@ -129,6 +132,7 @@ void SimulatedContent::Sync() {
     if (!page.present) pages_.erase(found);
   }
   dirty_.clear();
+  cut_bytes_.reset();
   durable_size_bytes_ = size_bytes_;
 }
 
@@ -186,6 +190,7 @@ void SimulatedContent::CutDurable(uint64_t size_bytes) {
 }
 
 void SimulatedContent::RestartFromDurable() {
+  cut_bytes_.reset();
   dirty_.clear();
   allocated_pages_ = 0;
   for (auto it = pages_.begin(); it != pages_.end();) {
@@ -204,9 +209,29 @@ void SimulatedContent::LoseUnsynced() {
   RestartFromDurable();
 }
 
+// A file that was cut and perhaps written again beyond the cut: journals keep or lose the cut as a
+// whole, and nothing that was written beyond it survives without it.
+void SimulatedContent::SettleCut(bool survives) {
+  const uint64_t cut = *cut_bytes_;
+  const auto first = pages_.lower_bound((cut + kPageBytes - 1) / kPageBytes);
+  if (survives) {
+    CutDurable(cut);
+    durable_size_bytes_ = std::min(durable_size_bytes_, cut);
+  } else {
+    size_bytes_ = durable_size_bytes_;
+  }
+  for (auto page = first; page != pages_.end(); ++page) {
+    page->second.earlier.clear();
+    if (!survives) page->second.present = page->second.durable;
+  }
+}
+
 void SimulatedContent::TearUnsynced(std::mt19937_64& random) {
   // The extremes are as likely as the mixtures: half-done steps of a caller show best in them.
   const auto survival = static_cast<Survival>(random() % 4);
+  if (cut_bytes_) {
+    SettleCut(survival == Survival::kAll || (survival != Survival::kNone && Chance(random)));
+  }
   const uint64_t size = SurvivingSize(survival, random);
   for (auto& [number, page] : pages_) {
     if (page.state != PageState::kClean) page.durable = Survivor(page, survival, random);

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
@@ -72,11 +73,13 @@ class SimulatedContent {
   uint64_t SurvivingSize(Survival survival, std::mt19937_64& random) const;
   void CutDurable(uint64_t size_bytes);
   void RestartFromDurable();
+  void SettleCut(bool survives);
 
   Pages pages_;
   std::vector<uint64_t> dirty_;  // numbers of the pages in state kDirty
   uint64_t size_bytes_ = 0;
   uint64_t durable_size_bytes_ = 0;
+  std::optional<uint64_t> cut_bytes_;  // the smallest size that it was cut to since the last sync
   uint64_t allocated_pages_ = 0;  // pages with bytes in the present state
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <random>
 #include <string>
@@ -99,9 +100,19 @@ TEST(OwnershipSetTest, AWholeDiskIsDiscardedAndPartsOfItWrittenAgain) {
   EXPECT_EQ(RunsOf(set), (std::vector<OwnedRun>{{0, middle - 1, kZero},
                                                 {middle - 1, 2, kData},
                                                 {middle + 1, kMaxVdiBlocks - middle - 1, kZero}}));
-  set.Set(0, kMaxVdiBlocks, kAbsent);
+}
+
+TEST(OwnershipSetTest, DiscardedRegionsAreForgottenAsCheaply) {
+  constexpr uint64_t kBlocks = kMaxVdiBlocks / 256;  // 1 TiB
+  OwnershipSet set;
+  set.Set(0, kBlocks, kZero);
+  EXPECT_EQ(set.TakeDirty().size(), kBlocks / kRegionBlocks);
+  set.Set(0, kBlocks, kAbsent);
+  EXPECT_TRUE(set.empty());
   EXPECT_TRUE(RunsOf(set).empty());
-  EXPECT_EQ(set.owned_blocks(), 0u);
+  const std::vector<RegionRecord> records = set.TakeDirty();
+  EXPECT_EQ(records.size(), kBlocks / kRegionBlocks);
+  for (const RegionRecord& record : records) EXPECT_EQ(record.runs, "");
 }
 
 // A plain array over three windows of the disk: its start, a border between two subtrees, its end.
@@ -299,24 +310,55 @@ TEST(OwnershipSetTest, RecordsThatCouldNotBeWrittenAreDirtyAgain) {
 
 TEST(OwnershipSetTest, NeighbouringBlocksSetByManyThreadsAreAllSet) {
   constexpr uint64_t kThreads = 4;
-  constexpr uint64_t kBlocks = 2 * kRegionBlocks;
+  constexpr uint64_t kBlocks = 64;  // two words
+  constexpr uint64_t kRounds = 20'000;
   OwnershipSet set;
-  set.Set(kRegionBlocks, kRegionBlocks, kZero);  // one region begins as a mark
+  std::atomic<uint64_t> ready = 0;
   std::vector<std::thread> threads;
   for (uint64_t i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&set, i] {
-      for (uint64_t block = i; block < kBlocks; block += kThreads) {
-        set.Set(block, 1, block % 3 == 0 ? kZero : kData);
-        EXPECT_EQ(set.StateOf(block), block % 3 == 0 ? kZero : kData);
+    threads.emplace_back([&set, &ready, i] {
+      ++ready;
+      while (ready < kThreads) std::this_thread::yield();
+      for (uint64_t round = 0; round < kRounds; ++round) {
+        const uint64_t block = (round * kThreads + i) % kBlocks;
+        const BlockState state = (round / (kBlocks / kThreads)) % 2 == 0 ? kZero : kData;
+        set.Set(block, 1, state);
+        ASSERT_EQ(set.StateOf(block), state);
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  for (uint64_t block = 0; block < kBlocks; ++block) {
-    ASSERT_EQ(set.StateOf(block), block % 3 == 0 ? kZero : kData) << block;
-  }
   EXPECT_EQ(set.owned_blocks(), kBlocks);
-  EXPECT_EQ(set.data_blocks(), kBlocks - (kBlocks + 2) / 3);
+  uint64_t data = 0;
+  for (uint64_t block = 0; block < kBlocks; ++block) data += set.StateOf(block) == kData ? 1 : 0;
+  EXPECT_EQ(set.data_blocks(), data);
+}
+
+TEST(OwnershipSetTest, ManyThreadsBeginOneRegionTogether) {
+  constexpr uint64_t kThreads = 4;
+  constexpr uint64_t kRegions = 500;
+  OwnershipSet set;
+  set.Set(0, kRegions / 2 * kRegionBlocks, kZero);  // half begin as marks, half as nothing
+  std::atomic<uint64_t> ready = 0;
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&set, &ready, i] {
+      for (uint64_t region = 0; region < kRegions; ++region) {
+        ++ready;
+        while (ready < (region + 1) * kThreads) std::this_thread::yield();
+        set.Set(region * kRegionBlocks + i, 1, kData);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (uint64_t region = 0; region < kRegions; ++region) {
+    const uint64_t first = region * kRegionBlocks;
+    const BlockState rest = region < kRegions / 2 ? kZero : kAbsent;
+    ASSERT_EQ(set.RunAt(first, kRegionBlocks).count, kThreads) << region;
+    ASSERT_EQ(set.RunAt(first + kThreads, kRegionBlocks).state, rest) << region;
+  }
+  EXPECT_EQ(set.data_blocks(), kRegions * kThreads);
+  EXPECT_EQ(set.owned_blocks(), kRegions / 2 * (kRegionBlocks + kThreads));
 }
 
 TEST(OwnershipSetTest, ChangesBesideTakeDirtyAreTakenThenOrLater) {
