@@ -36,10 +36,10 @@ class CoherenceTest : public MountTest {
 
 TEST_F(CoherenceTest, ACachedReaderSeesADirectWriteOfAnotherProcess) {
   const OpenFile cached(tree_.vdi("a"), O_RDONLY);
-  ASSERT_EQ(ReadAt(cached.get(), 4096, 4096), std::string(4096, 'o'));
+  ASSERT_BYTES(ReadAt(cached.get(), 4096, 4096), std::string(4096, 'o'));
   ASSERT_EQ(InAnotherProcess([this] { return WriteDirect(4096, 'n'); }), 0);
-  EXPECT_EQ(ReadAt(cached.get(), 4096, 4096), std::string(4096, 'n'));
-  EXPECT_EQ(ReadAt(cached.get(), 0, 4096), std::string(4096, 'o'));
+  EXPECT_BYTES(ReadAt(cached.get(), 4096, 4096), std::string(4096, 'n'));
+  EXPECT_BYTES(ReadAt(cached.get(), 0, 4096), std::string(4096, 'o'));
 }
 
 TEST_F(CoherenceTest, AMappingSeesADirectWriteOfAnotherProcess) {
@@ -58,7 +58,7 @@ TEST_F(CoherenceTest, ADirectReaderSeesACachedWriteOfAnotherProcess) {
               return WriteTo(tree_.vdi("a"), 4096, std::string(4096, 'n'));
             }),
             0);
-  EXPECT_EQ(ReadDirect(4096), std::string(4096, 'n'));
+  EXPECT_BYTES(ReadDirect(4096), std::string(4096, 'n'));
 }
 
 TEST_F(CoherenceTest, ADirectReaderSeesWhatAMappingHoldsUnwritten) {
@@ -67,14 +67,14 @@ TEST_F(CoherenceTest, ADirectReaderSeesWhatAMappingHoldsUnwritten) {
       mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, cached.get(), 0));
   ASSERT_NE(mapped, MAP_FAILED);
   std::memset(mapped + 4096, 'm', 4096);
-  EXPECT_EQ(ReadDirect(4096), std::string(4096, 'm'));
+  EXPECT_BYTES(ReadDirect(4096), std::string(4096, 'm'));
   munmap(mapped, kMiB);
 }
 
 TEST_F(CoherenceTest, AFileClosedAndOpenedAgainShowsWhatWasWrittenDirectMeanwhile) {
-  ASSERT_EQ(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'o'));
+  ASSERT_BYTES(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'o'));
   ASSERT_EQ(WriteDirect(0, 'n'), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'n'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'n'));
 }
 
 // A writer counts up with direct writes; a cached reader must never see a count that is older than
@@ -115,17 +115,17 @@ TEST_F(CoherenceTest, ADirectWriteBesideADirtyMappingLosesNeither) {
   ASSERT_EQ(WriteDirect(4096, 'd'), 0);
   ASSERT_EQ(msync(mapped, kMiB, MS_SYNC), 0);
   munmap(mapped, kMiB);
-  EXPECT_EQ(ReadDirect(4096), std::string(4096, 'd'));
-  EXPECT_EQ(ReadDirect(8192), std::string(4096, 'm'));
+  EXPECT_BYTES(ReadDirect(4096), std::string(4096, 'd'));
+  EXPECT_BYTES(ReadDirect(8192), std::string(4096, 'm'));
 }
 
 TEST_F(CoherenceTest, RollbackByTheCommandReplacesWhatTheKernelHasCached) {
   ASSERT_EQ(Touch(tree_.snapshot("a", "before")), 0);
   ASSERT_EQ(WriteTo(tree_.vdi("a"), 0, std::string(4096, 'n')), 0);
-  ASSERT_EQ(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'n'));
+  ASSERT_BYTES(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'n'));
   const Outcome rolled = tree_.Quoin({"rollback", "a@before"});
   ASSERT_EQ(rolled.exit_status, 0) << rolled.output;
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'o'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, 'o'));
 }
 
 TEST_F(CoherenceTest, ChangesByTheCommandShowAtOnceInTheTree) {
@@ -133,13 +133,13 @@ TEST_F(CoherenceTest, ChangesByTheCommandShowAtOnceInTheTree) {
   ASSERT_EQ(tree_.Quoin({"resize", "a", "2M"}).exit_status, 0);
   EXPECT_EQ(StatOf(tree_.vdi("a")).st_size, static_cast<off_t>(2 * kMiB));
   ASSERT_EQ(tree_.Quoin({"snap", "create", "a@one"}).exit_status, 0);
-  EXPECT_EQ(ReadFrom(tree_.snapshot("a", "one"), 0, 4), "oooo");
+  EXPECT_BYTES(ReadFrom(tree_.snapshot("a", "one"), 0, 4), "oooo");
   ASSERT_EQ(tree_.Quoin({"snap", "rm", "a@one"}).exit_status, 0);
   EXPECT_EQ(NamesIn(tree_.snapshots("a")), std::vector<std::string>{});
   EXPECT_EQ(OpenFile(tree_.snapshot("a", "one"), O_RDONLY).error(), ENOENT);
   ASSERT_EQ(tree_.Quoin({"mv", "a", "b"}).exit_status, 0);
   EXPECT_EQ(OpenFile(tree_.vdi("a"), O_RDONLY).error(), ENOENT);
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 0, 4), "oooo");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 0, 4), "oooo");
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST_F(CopyTest, AFileOfAnOddSizeIsImportedUpToAWholeSector) {
   ASSERT_TRUE(OpenFile(odd, O_WRONLY | O_CREAT).is_open());
   ASSERT_EQ(WriteTo(odd, 0, Pattern(1, 10001)), 0);
   Run({"cp", odd, tree_.vdi("a")});
-  EXPECT_EQ(ReadWhole(tree_.vdi("a")), Pattern(1, 10001) + std::string(10240 - 10001, '\0'));
+  EXPECT_BYTES(ReadWhole(tree_.vdi("a")), Pattern(1, 10001) + std::string(10240 - 10001, '\0'));
 }
 
 TEST_F(CopyTest, CpOfASnapshotIsACloneThatMovesNoData) {
@@ -86,17 +86,17 @@ TEST_F(CopyTest, CpOfASnapshotIsACloneThatMovesNoData) {
   EXPECT_LT(tree_.StoreBytes(), before + kSlack);
   EXPECT_EQ(StatOf(tree_.vdi("b")).st_size, static_cast<off_t>(kGiB));
   EXPECT_EQ(StatOf(tree_.vdi("b")).st_blocks, static_cast<blkcnt_t>(32 * kMiB / 512));
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 100 * kMiB, bytes.size()), bytes);
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 900 * kMiB, bytes.size()), bytes);
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 0, 4096), std::string(4096, '\0'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 100 * kMiB, bytes.size()), bytes);
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 900 * kMiB, bytes.size()), bytes);
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 0, 4096), std::string(4096, '\0'));
   // Each goes its own way from here.
   ASSERT_EQ(WriteTo(tree_.vdi("b"), 100 * kMiB, "clone"), 0);
   ASSERT_EQ(WriteTo(tree_.vdi("a"), 900 * kMiB, "origin"), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 100 * kMiB, 8), bytes.substr(0, 8));
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 900 * kMiB, 8), bytes.substr(0, 8));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 100 * kMiB, 8), bytes.substr(0, 8));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 900 * kMiB, 8), bytes.substr(0, 8));
   ASSERT_TRUE(tree_.Remount());
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 100 * kMiB, 5), "clone");
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 100 * kMiB + 5, 1000), bytes.substr(5, 1000));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 100 * kMiB, 5), "clone");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 100 * kMiB + 5, 1000), bytes.substr(5, 1000));
   EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
 }
 
@@ -117,9 +117,9 @@ TEST_F(CopyTest, CpOfAnImageBeyondFourGibibytesIsACloneToo) {
     EXPECT_EQ(StatOf(tree_.vdi(name)).st_size, static_cast<off_t>(kSize));
     for (const uint64_t offset :
          {uint64_t{0}, 4 * kGiB - kMiB, 8 * kGiB + 4096, kSize - 2 * kMiB}) {
-      EXPECT_EQ(ReadFrom(tree_.vdi(name), offset, bytes.size()), bytes) << name << " " << offset;
+      EXPECT_BYTES(ReadFrom(tree_.vdi(name), offset, bytes.size()), bytes) << name << " " << offset;
     }
-    EXPECT_EQ(ReadFrom(tree_.vdi(name), 6 * kGiB, 4096), std::string(4096, '\0'));
+    EXPECT_BYTES(ReadFrom(tree_.vdi(name), 6 * kGiB, 4096), std::string(4096, '\0'));
   }
 }
 
@@ -138,7 +138,7 @@ TEST_F(CopyTest, CopyFileRangeOfAWholeVdiToAnother) {
   }
   EXPECT_EQ(copy_file_range(source.get(), &from, target.get(), &to, kGiB, 0), 0);
   EXPECT_EQ(StatOf(tree_.vdi("b")).st_size, static_cast<off_t>(64 * kMiB));
-  EXPECT_EQ(ReadAt(target.get(), 16 * kMiB, bytes.size()), bytes);
+  EXPECT_BYTES(ReadAt(target.get(), 16 * kMiB, bytes.size()), bytes);
   EXPECT_LT(tree_.StoreBytes(), before + kSlack);
 }
 
@@ -159,7 +159,7 @@ TEST_F(CopyTest, CopyFileRangeToAnotherPlaceCopiesTheBytes) {
   }
   std::string expected = Pattern(2, kMiB);
   expected.replace(70001, 30000, Pattern(1, 64 * kKiB).substr(100, 30000));
-  EXPECT_EQ(ReadAt(target.get(), 0, kMiB), expected);
+  EXPECT_BYTES(ReadAt(target.get(), 0, kMiB), expected);
 }
 
 TEST_F(CopyTest, ACloneOfAVdiThatIsBeingWrittenHoldsWhatWasThere) {
@@ -168,7 +168,7 @@ TEST_F(CopyTest, ACloneOfAVdiThatIsBeingWrittenHoldsWhatWasThere) {
   ASSERT_EQ(WriteAt(guest.get(), kMiB, Pattern(4, kMiB)), 0);
   Run({"cp", tree_.vdi("a"), tree_.vdi("b")});
   ASSERT_EQ(WriteAt(guest.get(), kMiB, "later"), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), kMiB, kMiB), Pattern(4, kMiB));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), kMiB, kMiB), Pattern(4, kMiB));
 }
 
 }  // namespace

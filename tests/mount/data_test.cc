@@ -22,7 +22,7 @@ TEST_F(DataTest, NewVdiTakesItsSizeFromTruncateAndHoldsNoData) {
   EXPECT_EQ(static_cast<uint64_t>(facts.st_size), 20 * kGiB);
   EXPECT_EQ(facts.st_blocks, 0);
   EXPECT_TRUE(S_ISREG(facts.st_mode));
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 19 * kGiB, 4 * kKiB), std::string(4 * kKiB, '\0'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 19 * kGiB, 4 * kKiB), std::string(4 * kKiB, '\0'));
 }
 
 TEST_F(DataTest, QemuImgCreatesAVdi) {
@@ -44,10 +44,10 @@ TEST_F(DataTest, WhatIsWrittenIsReadAndSurvivesARemount) {
   ASSERT_EQ(CreateWithSize(tree_.vdi("a"), 16 * kMiB), 0);
   const std::string bytes = Pattern(1, 3 * kMiB + 700);
   ASSERT_EQ(WriteTo(tree_.vdi("a"), 5000, bytes), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 5000, bytes.size()), bytes);
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 5000, bytes.size()), bytes);
   ASSERT_TRUE(tree_.Remount());
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 5000, bytes.size()), bytes);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 5000), std::string(5000, '\0'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 5000, bytes.size()), bytes);
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 5000), std::string(5000, '\0'));
 }
 
 TEST_F(DataTest, DirectWritesOfAnySectorLeaveTheirNeighboursAlone) {
@@ -69,9 +69,9 @@ TEST_F(DataTest, DirectWritesOfAnySectorLeaveTheirNeighboursAlone) {
     AlignedBuffer back(bytes);
     ASSERT_EQ(pread(file.get(), back.data(), bytes, static_cast<off_t>(offset)),
               static_cast<ssize_t>(bytes));
-    EXPECT_EQ(back.text(), piece) << offset;
+    EXPECT_BYTES(back.text(), piece) << offset;
   }
-  EXPECT_EQ(ReadWhole(tree_.vdi("a")), expected);
+  EXPECT_BYTES(ReadWhole(tree_.vdi("a")), expected);
 }
 
 TEST_F(DataTest, DirectIoThatIsNoMultipleOfASectorIsRefused) {
@@ -82,7 +82,7 @@ TEST_F(DataTest, DirectIoThatIsNoMultipleOfASectorIsRefused) {
   EXPECT_EQ(ErrnoOf([&] { return pread(file.get(), buffer.data(), 512, 100); }), EINVAL);
   EXPECT_EQ(ErrnoOf([&] { return pwrite(file.get(), buffer.data(), 1000, 0); }), EINVAL);
   EXPECT_EQ(ErrnoOf([&] { return pwrite(file.get(), buffer.data(), 512, 256); }), EINVAL);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, '\0'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 4096), std::string(4096, '\0'));
 }
 
 TEST_F(DataTest, DirectReadsOfMoreThanOneRequestAndPastTheEnd) {
@@ -92,7 +92,7 @@ TEST_F(DataTest, DirectReadsOfMoreThanOneRequestAndPastTheEnd) {
   const OpenFile file(tree_.vdi("a"), O_RDONLY | O_DIRECT);
   AlignedBuffer buffer(8 * kMiB);
   EXPECT_EQ(pread(file.get(), buffer.data(), buffer.size(), 0), static_cast<ssize_t>(5 * kMiB));
-  EXPECT_EQ(buffer.text().substr(0, 5 * kMiB), bytes);
+  EXPECT_BYTES(buffer.text().substr(0, 5 * kMiB), bytes);
   EXPECT_EQ(pread(file.get(), buffer.data(), 4096, static_cast<off_t>(5 * kMiB)), 0);
 }
 
@@ -100,17 +100,17 @@ TEST_F(DataTest, AWriteBeyondTheEndGrowsTheVdiToAWholeSector) {
   OpenFile file(tree_.vdi("a"), O_RDWR | O_CREAT);
   ASSERT_EQ(WriteAt(file.get(), 0, "hi\n"), 0);
   EXPECT_EQ(StatOf(tree_.vdi("a")).st_size, 512);
-  EXPECT_EQ(ReadWhole(tree_.vdi("a")), std::string("hi\n") + std::string(509, '\0'));
+  EXPECT_BYTES(ReadWhole(tree_.vdi("a")), std::string("hi\n") + std::string(509, '\0'));
   ASSERT_EQ(WriteAt(file.get(), 10 * kMiB, std::string(4096, 'x')), 0);
   EXPECT_EQ(static_cast<uint64_t>(StatOf(tree_.vdi("a")).st_size), 10 * kMiB + 4096);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 512, 4096), std::string(4096, '\0'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 512, 4096), std::string(4096, '\0'));
 }
 
 TEST_F(DataTest, AppendWritesAtTheEnd) {
   OpenFile file(tree_.vdi("a"), O_WRONLY | O_CREAT | O_APPEND);
   ASSERT_EQ(write(file.get(), std::string(512, 'a').data(), 512), 512);
   ASSERT_EQ(write(file.get(), std::string(512, 'b').data(), 512), 512);
-  EXPECT_EQ(ReadWhole(tree_.vdi("a")), std::string(512, 'a') + std::string(512, 'b'));
+  EXPECT_BYTES(ReadWhole(tree_.vdi("a")), std::string(512, 'a') + std::string(512, 'b'));
 }
 
 TEST_F(DataTest, SharedMappingsAreWrittenBackAndSeenByReaders) {
@@ -120,12 +120,12 @@ TEST_F(DataTest, SharedMappingsAreWrittenBackAndSeenByReaders) {
     void* const mapped = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
     ASSERT_NE(mapped, MAP_FAILED) << errno;
     std::memcpy(static_cast<char*>(mapped) + 4000, "across a page", 13);
-    EXPECT_EQ(ReadFrom(tree_.vdi("a"), 4000, 13), "across a page");
+    EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 4000, 13), "across a page");
     ASSERT_EQ(msync(mapped, kMiB, MS_SYNC), 0);
     munmap(mapped, kMiB);
   }
   ASSERT_TRUE(tree_.Remount());
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 4000, 13), "across a page");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 4000, 13), "across a page");
 }
 
 TEST_F(DataTest, AMappingSeesWhatAnotherProcessWrites) {
@@ -148,7 +148,7 @@ TEST_F(DataTest, AFileOpenedDirectCanBeMapped) {
   std::memcpy(mapped, "mapped", 6);
   ASSERT_EQ(msync(mapped, kMiB, MS_SYNC), 0);
   munmap(mapped, kMiB);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 6), "mapped");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 6), "mapped");
 }
 
 // fio writes with checksums and reads all of it back, at depth, through each of the interfaces that a
@@ -190,7 +190,7 @@ TEST_F(DataTest, ManyThreadsWriteSectorsOfTheSameBlocksWithoutLosingOne) {
   for (size_t at = 0; at < kBytes; at += 512) {
     expected += std::string(512, static_cast<char>('a' + at / 512 % kThreads));
   }
-  EXPECT_EQ(ReadWhole(tree_.vdi("a")), expected);
+  EXPECT_BYTES(ReadWhole(tree_.vdi("a")), expected);
 }
 
 TEST_F(DataTest, BothEndsOfTheLargestVdiCanBeUsed) {
@@ -198,8 +198,8 @@ TEST_F(DataTest, BothEndsOfTheLargestVdiCanBeUsed) {
   ASSERT_EQ(CreateWithSize(tree_.vdi("a"), kMost), 0);
   ASSERT_EQ(WriteTo(tree_.vdi("a"), 0, "first"), 0);
   ASSERT_EQ(WriteTo(tree_.vdi("a"), kMost - 4, "last"), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 5), "first");
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), kMost - 4, 100), "last");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 5), "first");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), kMost - 4, 100), "last");
   EXPECT_EQ(WriteTo(tree_.vdi("a"), kMost, "beyond"), EFBIG);
   EXPECT_EQ(StatOf(tree_.vdi("a")).st_blocks, 16);
 }

@@ -32,7 +32,7 @@ TEST_F(DurabilityTest, AfterFsync) {
   const OpenFile file(tree_.vdi("a"), O_RDWR);
   ASSERT_EQ(WriteAt(file.get(), 5000, "kept"), 0);
   ASSERT_EQ(fsync(file.get()), 0);
-  EXPECT_EQ(AfterCrash(5000, 4), "kept");
+  EXPECT_BYTES(AfterCrash(5000, 4), "kept");
 }
 
 TEST_F(DurabilityTest, AfterFdatasyncOfADirectWriteOnAnotherDescriptor) {
@@ -41,7 +41,7 @@ TEST_F(DurabilityTest, AfterFdatasyncOfADirectWriteOnAnotherDescriptor) {
   ASSERT_EQ(pwrite(writer.get(), block.data(), 4096, 8192), 4096);
   const OpenFile other(tree_.vdi("a"), O_RDONLY);
   ASSERT_EQ(fdatasync(other.get()), 0);
-  EXPECT_EQ(AfterCrash(8192, 4096), std::string(4096, 'k'));
+  EXPECT_BYTES(AfterCrash(8192, 4096), std::string(4096, 'k'));
 }
 
 TEST_F(DurabilityTest, AfterMsync) {
@@ -51,7 +51,7 @@ TEST_F(DurabilityTest, AfterMsync) {
   std::memcpy(mapped, "kept", 4);
   ASSERT_EQ(msync(mapped, kMiB, MS_SYNC), 0);
   munmap(mapped, kMiB);
-  EXPECT_EQ(AfterCrash(0, 4), "kept");
+  EXPECT_BYTES(AfterCrash(0, 4), "kept");
 }
 
 // The flags with which a single write is durable when it returns.
@@ -61,7 +61,7 @@ TEST_P(SynchronousWriteTest, IsDurableWhenItReturns) {
   const OpenFile file(tree_.vdi("a"), O_WRONLY | GetParam());
   AlignedBuffer block(4096, 's');
   ASSERT_EQ(pwrite(file.get(), block.data(), 4096, 4096), 4096);
-  EXPECT_EQ(AfterCrash(4096, 4096), std::string(4096, 's'));
+  EXPECT_BYTES(AfterCrash(4096, 4096), std::string(4096, 's'));
 }
 
 INSTANTIATE_TEST_SUITE_P(Flags, SynchronousWriteTest,
@@ -72,7 +72,7 @@ TEST_F(DurabilityTest, AWriteAskedToBeSynchronousByItselfIsDurableWhenItReturns)
   AlignedBuffer block(4096, 's');
   const iovec part{block.data(), 4096};
   ASSERT_EQ(pwritev2(file.get(), &part, 1, 4096, RWF_DSYNC), 4096);
-  EXPECT_EQ(AfterCrash(4096, 4096), std::string(4096, 's'));
+  EXPECT_BYTES(AfterCrash(4096, 4096), std::string(4096, 's'));
 }
 
 TEST_F(DurabilityTest, TheSizeAfterTruncateAndTheHoleAfterFsync) {
@@ -82,9 +82,9 @@ TEST_F(DurabilityTest, TheSizeAfterTruncateAndTheHoleAfterFsync) {
   ASSERT_EQ(fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192), 0);
   ASSERT_EQ(ftruncate(file.get(), 2 * kMiB), 0);
   ASSERT_EQ(fsync(file.get()), 0);
-  EXPECT_EQ(AfterCrash(4096, 8192), std::string(8192, '\0'));
+  EXPECT_BYTES(AfterCrash(4096, 8192), std::string(8192, '\0'));
   EXPECT_EQ(StatOf(tree_.vdi("a")).st_size, static_cast<off_t>(2 * kMiB));
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 12288, 4), "xxxx");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 12288, 4), "xxxx");
 }
 
 TEST_F(DurabilityTest, NamesAndSnapshotsWithoutAnySync) {
@@ -95,7 +95,7 @@ TEST_F(DurabilityTest, NamesAndSnapshotsWithoutAnySync) {
   ASSERT_TRUE(tree_.Crash());
   ASSERT_TRUE(tree_.Mount());
   EXPECT_EQ(NamesIn(tree_.vdi("")), std::vector<std::string>{"lab"});
-  EXPECT_EQ(ReadFrom(tree_.snapshot("lab/b", "monday"), 0, 5), "first");
+  EXPECT_BYTES(ReadFrom(tree_.snapshot("lab/b", "monday"), 0, 5), "first");
   EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
 }
 

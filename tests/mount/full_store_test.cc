@@ -80,11 +80,11 @@ TEST_F(FullStoreTest, TheGuestGetsEnospcAndGoesOnWhenThereIsRoom) {
     error = ErrnoOf([&] { return pwrite(guest.get(), block.data(), kMiB, static_cast<off_t>(at)); });
   }
   EXPECT_EQ(error, ENOSPC);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(1, kMiB));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(1, kMiB));
   MakeRoom();
   EXPECT_EQ(pwrite(guest.get(), block.data(), kMiB, 300 * kMiB), static_cast<ssize_t>(kMiB));
   EXPECT_EQ(ErrnoOf([&] { return fsync(guest.get()); }), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 300 * kMiB, kMiB), std::string(kMiB, 'n'));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 300 * kMiB, kMiB), std::string(kMiB, 'n'));
 }
 
 TEST_F(FullStoreTest, WhatNeedsRoomIsRefusedAndNothingIsHarmed) {
@@ -92,13 +92,13 @@ TEST_F(FullStoreTest, WhatNeedsRoomIsRefusedAndNothingIsHarmed) {
   EXPECT_EQ(OpenFile(tree_.vdi("new"), O_WRONLY | O_CREAT).error(), ENOSPC);
   EXPECT_EQ(Touch(tree_.snapshot("a", "s")), ENOSPC);
   EXPECT_EQ(NamesIn(tree_.vdi("")), std::vector<std::string>{"a"});
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(1, kMiB));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(1, kMiB));
   MakeRoom();
   EXPECT_EQ(Touch(tree_.snapshot("a", "s")), 0);
   EXPECT_EQ(WriteTo(tree_.vdi("a"), 0, "changed"), 0);
   ASSERT_TRUE(tree_.Remount());
-  EXPECT_EQ(ReadFrom(tree_.snapshot("a", "s"), 0, kMiB), Pattern(1, kMiB));
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 7), "changed");
+  EXPECT_BYTES(ReadFrom(tree_.snapshot("a", "s"), 0, kMiB), Pattern(1, kMiB));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 7), "changed");
   EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
 }
 

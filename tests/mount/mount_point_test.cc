@@ -68,8 +68,8 @@ TEST_F(MountPointTest, TheDaemonEndsInOrderOnSigtermAndKeepsWhatWasWritten) {
   EXPECT_NE(WriteAt(guest.get(), 0, "too late"), 0);
   EXPECT_EQ(NamesIn(tree_.mount()), std::vector<std::string>{});
   ASSERT_TRUE(tree_.Mount());
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 7), "written");
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 4096, 10), "while open");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 7), "written");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 4096, 10), "while open");
 }
 
 TEST_F(MountPointTest, TheSystemsTableNamesTheStore) {

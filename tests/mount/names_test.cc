@@ -57,7 +57,7 @@ TEST_F(NamesTest, RenamingAVdiTakesItsSnapshotsAlong) {
   EXPECT_EQ(OpenFile(tree_.snapshot("a", "monday"), O_RDONLY).error(), ENOENT);
   EXPECT_EQ(StatOf(tree_.vdi("lab/b")).st_ino, inode);
   EXPECT_EQ(StatOf(tree_.snapshot("lab/b", "monday")).st_ino, snapshot_inode);
-  EXPECT_EQ(ReadFrom(tree_.snapshot("lab/b", "monday"), 0, 3), "one");
+  EXPECT_BYTES(ReadFrom(tree_.snapshot("lab/b", "monday"), 0, 3), "one");
   ASSERT_EQ(Touch(tree_.snapshot("lab/b", "tuesday")), 0);
 }
 
@@ -66,7 +66,7 @@ TEST_F(NamesTest, AnOpenVdiCanBeRenamedAndStaysOpen) {
   const OpenFile guest(tree_.vdi("a"), O_RDWR);
   ASSERT_EQ(Move("a", "b"), 0);
   EXPECT_EQ(WriteAt(guest.get(), 0, "still open"), 0);
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 0, 10), "still open");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 0, 10), "still open");
 }
 
 TEST_F(NamesTest, RenamingAFolderTakesAllInItAlong) {
@@ -95,7 +95,7 @@ TEST_F(NamesTest, NothingIsEverReplacedByARename) {
   EXPECT_EQ(Move("lab", "empty"), EEXIST);
   EXPECT_EQ(Move("a", "lab"), EISDIR);
   EXPECT_EQ(Move("lab", "a"), ENOTDIR);
-  EXPECT_EQ(ReadFrom(tree_.vdi("b"), 0, 8), "precious");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 0, 8), "precious");
 }
 
 TEST_F(NamesTest, FlagsOfRename) {

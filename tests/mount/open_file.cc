@@ -108,6 +108,18 @@ std::vector<std::string> NamesIn(const std::string& folder) {
   return names;
 }
 
+::testing::AssertionResult SameBytes(const std::string& actual, const std::string& expected) {
+  if (actual == expected) return ::testing::AssertionSuccess();
+  constexpr size_t kShown = 24;
+  const auto first_difference =
+      std::mismatch(actual.begin(), actual.end(), expected.begin(), expected.end()).first;
+  const auto at = static_cast<size_t>(first_difference - actual.begin());
+  return ::testing::AssertionFailure()
+         << "of " << actual.size() << " bytes the first that differs is " << at << ": "
+         << ::testing::PrintToString(actual.substr(at, kShown)) << ", expected "
+         << ::testing::PrintToString(expected.substr(at, kShown)) << " of " << expected.size();
+}
+
 std::string Pattern(uint64_t seed, size_t bytes) {
   std::string out(bytes, '\0');
   uint64_t state = seed * 0x9e3779b97f4a7c15 + 1;

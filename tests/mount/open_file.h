@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -71,7 +72,13 @@ std::string ReadWhole(const std::string& path);
 struct stat StatOf(const std::string& path);  // all zero if there is none
 std::vector<std::string> NamesIn(const std::string& folder);  // sorted, without "." and ".."
 
+// Says where the first difference is instead of showing megabytes.
+::testing::AssertionResult SameBytes(const std::string& actual, const std::string& expected);
+
 // Bytes that differ at every place and between seeds.
 std::string Pattern(uint64_t seed, size_t bytes);
 
 }  // namespace quoin
+
+#define EXPECT_BYTES(actual, expected) EXPECT_TRUE(::quoin::SameBytes(actual, expected))
+#define ASSERT_BYTES(actual, expected) ASSERT_TRUE(::quoin::SameBytes(actual, expected))

@@ -26,10 +26,10 @@ TEST_F(SnapshotsTest, TouchTakesASnapshot) {
   const Outcome touched = RunProgram({"touch", Snapshot("monday")});
   ASSERT_EQ(touched.exit_status, 0) << touched.output;
   ASSERT_EQ(WriteTo(tree_.vdi("a"), 0, "tuesday"), 0);
-  EXPECT_EQ(ReadFrom(Snapshot("monday"), 0, 7), std::string("monday\0", 7));
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 7), "tuesday");
+  EXPECT_BYTES(ReadFrom(Snapshot("monday"), 0, 7), std::string("monday\0", 7));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 7), "tuesday");
   EXPECT_EQ(StatOf(Snapshot("monday")).st_size, static_cast<off_t>(kMiB));
-  EXPECT_EQ(ReadWhole(Snapshot("monday")).size(), kMiB);
+  EXPECT_BYTES(ReadWhole(Snapshot("monday")).size(), kMiB);
 }
 
 TEST_F(SnapshotsTest, ASnapshotOfAnOpenVdiHoldsWhatWasWrittenBeforeIt) {
@@ -41,7 +41,7 @@ TEST_F(SnapshotsTest, ASnapshotOfAnOpenVdiHoldsWhatWasWrittenBeforeIt) {
     ASSERT_EQ(Touch(Snapshot(fmt::format("s{}", i))), 0);
   }
   for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(ReadFrom(Snapshot(fmt::format("s{}", i)), 8192, 4096),
+    EXPECT_BYTES(ReadFrom(Snapshot(fmt::format("s{}", i)), 8192, 4096),
               std::string(4096, static_cast<char>('0' + i)));
   }
 }
@@ -55,7 +55,7 @@ TEST_F(SnapshotsTest, LatestPointsToTheNewest) {
   ASSERT_EQ(readlink(Snapshot("latest").c_str(), target, sizeof target), 8);
   EXPECT_STREQ(target, "aardvark");
   EXPECT_EQ(StatOf(Snapshot("latest")).st_size, 8);
-  EXPECT_EQ(ReadFrom(Snapshot("latest"), 0, 6), "monday");
+  EXPECT_BYTES(ReadFrom(Snapshot("latest"), 0, 6), "monday");
   ASSERT_EQ(Remove("aardvark"), 0);
   ASSERT_EQ(readlink(Snapshot("latest").c_str(), target, sizeof target), 5);
   ASSERT_EQ(Remove("zebra"), 0);
@@ -110,7 +110,7 @@ TEST_F(SnapshotsTest, TheFileThatTookTheSnapshotCannotBeWritten) {
   EXPECT_EQ(WriteAt(file.get(), 0, "changed"), EROFS);
   EXPECT_EQ(ErrnoOf([&] { return ftruncate(file.get(), 0); }), EROFS);
   EXPECT_EQ(ErrnoOf([&] { return fallocate(file.get(), 0, 0, 4096); }), EROFS);
-  EXPECT_EQ(ReadFrom(Snapshot("monday"), 0, 6), "monday");
+  EXPECT_BYTES(ReadFrom(Snapshot("monday"), 0, 6), "monday");
 }
 
 TEST_F(SnapshotsTest, TheFoldersAreReadOnlyButForTakingAndRemoving) {
@@ -163,15 +163,15 @@ TEST_F(SnapshotsTest, AreRemovedInAnyOrderWhateverWasClonedFromThem) {
   const Outcome cloned = RunProgram({"cp", Snapshot("s2"), tree_.vdi("clone")});
   ASSERT_EQ(cloned.exit_status, 0) << cloned.output;
   ASSERT_EQ(Remove("s2"), 0);
-  EXPECT_EQ(ReadFrom(Snapshot("s1"), 0, 2), "s1");
-  EXPECT_EQ(ReadFrom(Snapshot("s3"), 0, 2), "s3");
+  EXPECT_BYTES(ReadFrom(Snapshot("s1"), 0, 2), "s1");
+  EXPECT_BYTES(ReadFrom(Snapshot("s3"), 0, 2), "s3");
   ASSERT_EQ(Remove("s1"), 0);
-  EXPECT_EQ(ReadFrom(Snapshot("s3"), 0, 2), "s3");
+  EXPECT_BYTES(ReadFrom(Snapshot("s3"), 0, 2), "s3");
   ASSERT_EQ(Remove("s3"), 0);
   EXPECT_EQ(Remove("s3"), ENOENT);
   ASSERT_TRUE(tree_.Remount());
-  EXPECT_EQ(ReadFrom(tree_.vdi("clone"), 0, 2), "s2");
-  EXPECT_EQ(ReadFrom(tree_.vdi("a"), 0, 2), "s3");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("clone"), 0, 2), "s2");
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 2), "s3");
 }
 
 TEST_F(SnapshotsTest, AnOpenSnapshotStaysReadableAfterItsRemoval) {
@@ -180,7 +180,7 @@ TEST_F(SnapshotsTest, AnOpenSnapshotStaysReadableAfterItsRemoval) {
   ASSERT_EQ(Remove("monday"), 0);
   AlignedBuffer block(4096);
   ASSERT_EQ(pread(reader.get(), block.data(), 4096, 0), 4096);
-  EXPECT_EQ(block.text().substr(0, 6), "monday");
+  EXPECT_BYTES(block.text().substr(0, 6), "monday");
 }
 
 TEST_F(SnapshotsTest, AProtectedSnapshotIsNotRemoved) {

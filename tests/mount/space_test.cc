@@ -66,7 +66,7 @@ TEST_F(SpaceTest, APunchedHoleReadsZeroAndGivesItsBlocksBack) {
   ASSERT_EQ(DataBlocks(), 16);
   ASSERT_EQ(fallocate(file.get(), kPunch, kBlock, 4 * kBlock), 0);
   expected.replace(kBlock, 4 * kBlock, 4 * kBlock, '\0');
-  EXPECT_EQ(ReadAt(file.get(), 0, expected.size()), expected);
+  EXPECT_BYTES(ReadAt(file.get(), 0, expected.size()), expected);
   EXPECT_EQ(DataBlocks(), 12);
   EXPECT_EQ(Hole(file, 0), kBlock);
   EXPECT_EQ(Data(file, kBlock), 5 * kBlock);
@@ -79,7 +79,7 @@ TEST_F(SpaceTest, AnUnalignedHoleKeepsTheBytesAroundIt) {
   ASSERT_EQ(WriteAt(file.get(), 0, expected), 0);
   ASSERT_EQ(fallocate(file.get(), kPunch, 1000, 3 * kBlock), 0);
   expected.replace(1000, 3 * kBlock, 3 * kBlock, '\0');
-  EXPECT_EQ(ReadAt(file.get(), 0, expected.size()), expected);
+  EXPECT_BYTES(ReadAt(file.get(), 0, expected.size()), expected);
   EXPECT_EQ(DataBlocks(), 14);
 }
 
@@ -99,16 +99,16 @@ TEST_F(SpaceTest, ZeroRangeReadsZeroAndGrowsUnlessToldToKeepTheSize) {
   ASSERT_EQ(WriteAt(file.get(), 0, expected), 0);
   ASSERT_EQ(fallocate(file.get(), FALLOC_FL_ZERO_RANGE, 100, 10000), 0);
   expected.replace(100, 10000, 10000, '\0');
-  EXPECT_EQ(ReadAt(file.get(), 0, kMiB), expected);
+  EXPECT_BYTES(ReadAt(file.get(), 0, kMiB), expected);
   ASSERT_EQ(fallocate(file.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, kMiB - kBlock,
                       10 * kBlock),
             0);
   expected.replace(kMiB - kBlock, kBlock, kBlock, '\0');
   EXPECT_EQ(Size(), static_cast<off_t>(kMiB));
-  EXPECT_EQ(ReadAt(file.get(), 0, 2 * kMiB), expected);
+  EXPECT_BYTES(ReadAt(file.get(), 0, 2 * kMiB), expected);
   ASSERT_EQ(fallocate(file.get(), FALLOC_FL_ZERO_RANGE, kMiB - kBlock, 10 * kBlock), 0);
   EXPECT_EQ(Size(), static_cast<off_t>(kMiB) + 9 * kBlock);
-  EXPECT_EQ(ReadAt(file.get(), 0, 2 * kMiB), expected + std::string(9 * kBlock, '\0'));
+  EXPECT_BYTES(ReadAt(file.get(), 0, 2 * kMiB), expected + std::string(9 * kBlock, '\0'));
 }
 
 TEST_F(SpaceTest, PlainFallocateKeepsWhatIsThereAndGrowsUnlessToldToKeepTheSize) {
@@ -118,7 +118,7 @@ TEST_F(SpaceTest, PlainFallocateKeepsWhatIsThereAndGrowsUnlessToldToKeepTheSize)
   EXPECT_EQ(Size(), static_cast<off_t>(kMiB));
   ASSERT_EQ(fallocate(file.get(), 0, 0, 4 * kMiB), 0);
   EXPECT_EQ(Size(), static_cast<off_t>(4 * kMiB));
-  EXPECT_EQ(ReadAt(file.get(), 0, 4), "data");
+  EXPECT_BYTES(ReadAt(file.get(), 0, 4), "data");
   EXPECT_EQ(DataBlocks(), 1);
 }
 
@@ -144,7 +144,7 @@ TEST_F(SpaceTest, AVdiShrinksWhenUnusedAndWhatWasBeyondReadsZeroIfItGrowsAgain) 
   EXPECT_EQ(Size(), 10240);
   EXPECT_EQ(DataBlocks(), 3);
   ASSERT_EQ(Truncate(tree_.vdi("a"), kMiB), 0);
-  EXPECT_EQ(ReadWhole(tree_.vdi("a")),
+  EXPECT_BYTES(ReadWhole(tree_.vdi("a")),
             std::string(10240, 'x') + std::string(kMiB - 10240, '\0'));
 }
 
@@ -154,7 +154,7 @@ TEST_F(SpaceTest, AVdiShrinksThroughTheOnlyHandle) {
   ASSERT_EQ(ftruncate(file.get(), 512), 0);
   EXPECT_EQ(Size(), 512);
   ASSERT_EQ(ftruncate(file.get(), 8192), 0);
-  EXPECT_EQ(ReadAt(file.get(), 0, 8192), std::string(512, 'x') + std::string(8192 - 512, '\0'));
+  EXPECT_BYTES(ReadAt(file.get(), 0, 8192), std::string(512, 'x') + std::string(8192 - 512, '\0'));
 }
 
 TEST_F(SpaceTest, AVdiInUseDoesNotShrink) {
@@ -165,7 +165,7 @@ TEST_F(SpaceTest, AVdiInUseDoesNotShrink) {
   EXPECT_EQ(ErrnoOf([&] { return ftruncate(other.get(), 512); }), EBUSY);
   EXPECT_EQ(OpenFile(tree_.vdi("a"), O_RDWR | O_TRUNC).error(), EBUSY);
   EXPECT_EQ(Size(), static_cast<off_t>(kMiB));
-  EXPECT_EQ(ReadAt(guest.get(), 0, kMiB), std::string(kMiB, 'x'));
+  EXPECT_BYTES(ReadAt(guest.get(), 0, kMiB), std::string(kMiB, 'x'));
 }
 
 TEST_F(SpaceTest, OpeningWithTruncEmptiesAnUnusedVdi) {
@@ -182,7 +182,7 @@ TEST_F(SpaceTest, AVdiIsUnusedAsSoonAsItsLastUserHasClosedIt) {
     ASSERT_EQ(WriteTo(tree_.vdi("a"), 0, std::string(8192, 'x')), 0);
     ASSERT_EQ(Truncate(tree_.vdi("a"), 4096), 0) << round;
     ASSERT_TRUE(OpenFile(tree_.vdi("a"), O_WRONLY | O_TRUNC).is_open()) << round;
-    ASSERT_EQ(ReadWhole(tree_.vdi("a")), "");
+    ASSERT_BYTES(ReadWhole(tree_.vdi("a")), "");
     ASSERT_EQ(unlink(tree_.vdi("a").c_str()), 0) << round << ": errno " << errno;
     ASSERT_EQ(CreateWithSize(tree_.vdi("a"), 4096), 0);
   }
