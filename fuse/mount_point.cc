@@ -53,23 +53,23 @@ std::string EscapeForMountinfo(const std::string& path) {
 }  // namespace
 
 Status CheckMountPoint(const std::string& path) {
-  struct stat facts {};
-  if (stat(path.c_str(), &facts) != 0) {
+  struct statx facts {};
+  // Forced: the kernel still remembers the attributes of a tree whose daemon has died.
+  if (statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &facts) != 0) {
     if (errno == ENOENT) {
       return Unfit(ErrorCode::kNotFound, path, "there is no such folder",
                    fmt::format("mkdir {}", path));
     }
-    if (errno == ENOTCONN) {
+    if (errno == ENOTCONN || errno == ECONNABORTED) {
       return Unfit(ErrorCode::kBusy, path, "the daemon of the tree that is mounted there has died",
                    fmt::format("umount -l {}", path));
     }
     return FailSystem(errno, fmt::format("cannot mount on {}", path));
   }
-  if (!S_ISDIR(facts.st_mode)) {
+  if (!S_ISDIR(facts.stx_mode)) {
     return Unfit(ErrorCode::kNotDirectory, path, "it is not a folder", "");
   }
-  struct stat control {};
-  if (stat((path + "/.quoin/version").c_str(), &control) == 0) {
+  if (access((path + "/.quoin/version").c_str(), F_OK) == 0) {
     return Unfit(ErrorCode::kBusy, path, "a store is mounted there already",
                  fmt::format("quoin unmount {}", path));
   }

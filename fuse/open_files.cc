@@ -46,6 +46,18 @@ Status OpenFiles::Close(FileHandle* handle) {
   return closed;
 }
 
+std::unique_ptr<CopyRecognition> OpenFiles::CopyBy(pid_t opener, Store& store) {
+  if (opener == 0) return nullptr;
+  MutexLock lock(mutex_);
+  for (const auto& [handle, owned] : handles_) {
+    if (handle->opener != opener || handle->snapshot == nullptr) continue;
+    const NodeKey& key = handle->node->key;
+    return std::make_unique<CopyRecognition>(store, Store::CopySource{key.vdi, key.snapshot},
+                                             handle->snapshot);
+  }
+  return nullptr;
+}
+
 void OpenFiles::CloseAll() {
   for (;;) {
     FileHandle* next = nullptr;

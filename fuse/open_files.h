@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "blockstore/base/mutex.h"
+#include "fuse/copy_recognition.h"
 #include "fuse/node.h"
 #include "snapshots/store.h"
 
@@ -24,10 +25,12 @@ struct FileHandle {
   std::shared_ptr<Node> node;
   bool uses_page_cache = false;
   bool writable = false;            // only ever a VDI's
+  pid_t opener = 0;                 // the thread that opened it; 0 if it cannot be seen from here
   Image* image = nullptr;           // what is read: of `vdi` or `snapshot`; null for a control file
   VdiHandle vdi;                    // of a kVdi
   std::shared_ptr<Image> snapshot;  // of a kSnapshot
   std::string text;                 // of a control file: its content as of the open
+  std::unique_ptr<CopyRecognition> copy;  // of a VDI that may become a copy of a snapshot
   // The last thing that happened was close(2) of a descriptor.
   std::atomic<bool> flushed{false};
 };
@@ -39,6 +42,10 @@ class OpenFiles {
   // Closes it, which flushes and lets go of the VDI if it was the last; the error of that.
   Status Close(FileHandle* handle);
   void CloseAll();
+
+  // What a thread that has a snapshot open, and now a new VDI, may be about to copy; null if it has
+  // none open.
+  std::unique_ptr<CopyRecognition> CopyBy(pid_t opener, Store& store);
 
   // True as soon as no handle of the node is left but `own` (which may be null or not yet added);
   // false if that is not to be expected: after 1 s if the others look as if they were being closed,

@@ -122,6 +122,7 @@ class Operations {
 
   // opening
   Result<std::unique_ptr<FileHandle>> OpenNode(const std::shared_ptr<Node>& node, int flags);
+  FileHandle* AddHandle(std::unique_ptr<FileHandle> handle, pid_t opener);
   Result<std::unique_ptr<FileHandle>> OpenVdi(const std::shared_ptr<Node>& node, int flags);
   Result<std::unique_ptr<FileHandle>> OpenSnapshot(const std::shared_ptr<Node>& node, int flags,
                                                    bool just_taken);
@@ -129,6 +130,7 @@ class Operations {
                  int flags);
 
   // data
+  Status WriteOrShare(FileHandle& handle, uint64_t offset, std::span<const std::byte> bytes);
   void FinishWrite(Request request, FileHandle& handle, off_t offset, size_t size_bytes);
   Status AllocateIn(FileHandle& handle, int mode, uint64_t offset, uint64_t length);
 

@@ -61,14 +61,25 @@ void Operations::Read(Request request, fuse_ino_t, size_t size_bytes, off_t offs
   request.AnswerData(room.first(*got));
 }
 
+Status Operations::WriteOrShare(FileHandle& handle, uint64_t offset,
+                                std::span<const std::byte> bytes) {
+  if (handle.copy != nullptr && !handle.copy->is_over()) {
+    const std::span<std::byte> room = CurrentWorkerBuffer()->read_buffer;
+    if (bytes.size() <= room.size() && handle.copy->Share(handle.vdi, offset, bytes, room)) {
+      return {};
+    }
+  }
+  return handle.vdi->Write(offset, bytes);
+}
+
 void Operations::Write(Request request, fuse_ino_t, const char* data, size_t size_bytes,
                        off_t offset, fuse_file_info* file) {
   FileHandle& handle = HandleOf(file);
   if (!handle.writable) return request.Refuse(EROFS);
   if (IsMisaligned(file->flags, offset, size_bytes)) return request.Refuse(EINVAL);
   MarkUsed(handle);
-  const Status written = handle.vdi->Write(static_cast<uint64_t>(offset),
-                                           std::as_bytes(std::span(data, size_bytes)));
+  const Status written = WriteOrShare(handle, static_cast<uint64_t>(offset),
+                                      std::as_bytes(std::span(data, size_bytes)));
   if (!written) return request.Refuse(written.error());
   CountMoved(size_bytes);
   metrics_.CountWrittenBytes(size_bytes);
@@ -111,7 +122,10 @@ Status Operations::AllocateIn(FileHandle& handle, int mode, uint64_t offset, uin
     case 0:
       break;  // space is taken when data is written, so there is nothing to take beforehand
     case FALLOC_FL_PUNCH_HOLE:
-      return handle.vdi->Zero(offset, length);  // the kernel lets it through with KEEP_SIZE only
+      // The kernel lets it through with KEEP_SIZE only. Past the end there is nothing to do, and a
+      // copy under way, whose holes cp makes like this, is not to be disturbed.
+      if (offset >= handle.vdi->size_bytes()) return {};
+      return handle.vdi->Zero(offset, length);
     case FALLOC_FL_ZERO_RANGE:
       QUOIN_TRY(handle.vdi->Zero(offset, length));
       break;

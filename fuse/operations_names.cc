@@ -204,6 +204,10 @@ void Operations::Link(Request request, fuse_ino_t, fuse_ino_t, const char*) {
 Status Operations::RenameInVdis(const Node& from, const std::string& name, const Node& to,
                                 const std::string& new_name) {
   QUOIN_ASSIGN(const NodeKey key, tree_.Identify(from, name));
+  if (tree_.Identify(to, new_name)) {
+    return Fail(ErrorCode::kExists, fmt::format("cannot rename {}: {} exists", name, new_name),
+                "remove it first, or choose another name");
+  }
   QUOIN_ASSIGN(const std::string path, inodes_.PathIn(from, name));
   QUOIN_ASSIGN(const std::string new_path, inodes_.PathIn(to, new_name));
   QUOIN_TRY(store_.Rename(path, new_path));

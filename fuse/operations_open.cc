@@ -84,6 +84,14 @@ Result<std::unique_ptr<FileHandle>> Operations::OpenNode(const std::shared_ptr<N
   return handle;
 }
 
+FileHandle* Operations::AddHandle(std::unique_ptr<FileHandle> handle, pid_t opener) {
+  handle->opener = opener;
+  if (handle->writable && handle->vdi->size_bytes() == 0) {
+    handle->copy = open_files_.CopyBy(opener, store_);
+  }
+  return open_files_.Add(std::move(handle));
+}
+
 void Operations::Open(Request request, fuse_ino_t number, fuse_file_info* file) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
@@ -92,7 +100,7 @@ void Operations::Open(Request request, fuse_ino_t number, fuse_file_info* file) 
     Result<std::unique_ptr<FileHandle>> opened = OpenNode(node, flags);
     if (!opened) return request.Refuse(opened.error());
     const uint32_t kernel_flags = KernelFlags(**opened);
-    FileHandle* const handle = open_files_.Add(std::move(*opened));
+    FileHandle* const handle = AddHandle(std::move(*opened), request.caller().pid);
     if (!request.AnswerOpen(handle, kernel_flags)) static_cast<void>(open_files_.Close(handle));
   });
 }
@@ -113,7 +121,7 @@ void Operations::CreateNow(Request request, const Node& parent, const std::strin
     return request.Refuse(opened.error());
   }
   const uint32_t kernel_flags = KernelFlags(**opened);
-  FileHandle* const handle = open_files_.Add(std::move(*opened));
+  FileHandle* const handle = AddHandle(std::move(*opened), caller);
   if (!request.AnswerCreated(entry, handle, kernel_flags)) {
     static_cast<void>(open_files_.Close(handle));
     inodes_.Forget(entry.number, 1);

@@ -1,4 +1,5 @@
 // Damaged files of one VDI: a clear error for that VDI, and all others keep working.
+#include <algorithm>
 #include <boost/filesystem.hpp>
 
 #include "tests/command/command_fixture.h"
@@ -39,7 +40,9 @@ class DamageTest : public CommandTest {
     const nlohmann::json report = nlohmann::json::parse(result.out, nullptr, false);
     EXPECT_EQ(report["damaged"], true);
     for (const auto& finding : report["findings"]) {
-      if (finding["severity"] == "damage") EXPECT_EQ(finding["object"], "vdis/bad");
+      if (finding["severity"] == "damage") {
+        EXPECT_EQ(finding["object"], "vdis/bad") << finding.dump();
+      }
     }
     return report["findings"];
   }

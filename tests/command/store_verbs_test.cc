@@ -1,4 +1,5 @@
 // init, doctor and check.
+#include <algorithm>
 #include <boost/filesystem.hpp>
 
 #include "tests/command/command_fixture.h"

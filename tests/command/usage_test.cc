@@ -75,7 +75,7 @@ TEST_F(UsageTest, NamesThatNoVdiCanHaveAreStatusTwo) {
 
 TEST_F(UsageTest, SnapshotsMustBeNamedWithTheirVdi) {
   MakeStore();
-  for (const std::string& name : {"web01", "web01@", "@monday", "a@b@c", "web01@a/b"}) {
+  for (const std::string name : {"web01", "web01@", "@monday", "a@b@c", "web01@a/b"}) {
     EXPECT_TRUE(IsRefused(OnStore({"snap", "create", name}), 2, "cannot take a snapshot")) << name;
     EXPECT_TRUE(IsRefused(OnStore({"snap", "rm", name}), 2, "cannot remove")) << name;
     EXPECT_TRUE(IsRefused(OnStore({"rollback", name}), 2, "cannot roll back")) << name;

@@ -35,8 +35,8 @@ class VdiVerbsTest : public CommandTest, public ::testing::WithParamInterface<Wh
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, VdiVerbsTest,
                          ::testing::Values(Where::kNotMounted, Where::kMounted),
-                         [](const auto& info) {
-                           return info.param == Where::kMounted ? "Mounted" : "NotMounted";
+                         [](const auto& where) {
+                           return where.param == Where::kMounted ? "Mounted" : "NotMounted";
                          });
 
 TEST_P(VdiVerbsTest, CreateMakesAnEmptyVdiAndItsFolders) {

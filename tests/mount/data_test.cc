@@ -29,7 +29,7 @@ TEST_F(DataTest, QemuImgCreatesAVdi) {
   const Outcome made = RunProgram({"qemu-img", "create", "-f", "raw", tree_.vdi("a"), "20G"});
   ASSERT_EQ(made.exit_status, 0) << made.output;
   EXPECT_EQ(static_cast<uint64_t>(StatOf(tree_.vdi("a")).st_size), 20 * kGiB);
-  EXPECT_EQ(StatOf(tree_.vdi("a")).st_blocks, 0);
+  EXPECT_LE(StatOf(tree_.vdi("a")).st_blocks, 8);  // qemu-img writes zeros to the first block
 }
 
 TEST_F(DataTest, FallocateMakesAVdiAsLargeWithoutTakingSpace) {
@@ -159,7 +159,8 @@ TEST_P(FioTest, VerifiesItsOwnWritesAtDepth) {
   ASSERT_EQ(CreateWithSize(tree_.vdi("a"), 32 * kMiB), 0);
   const Outcome done = RunProgram(
       {"fio", "--name=verify", "--filename=" + tree_.vdi("a"), fmt::format("--ioengine={}", GetParam()),
-       "--direct=1", "--rw=randwrite", "--bsrange=512-64k", "--blockalign=512", "--iodepth=16",
+       "--direct=1", "--rw=randwrite", GetParam() == std::string("mmap") ? "--bs=4k" : "--bsrange=512-64k",
+       "--iodepth=16",
        "--size=32m", "--io_size=24m", "--verify=crc32c", "--verify_fatal=1", "--fsync=64",
        "--output-format=terse"});
   EXPECT_EQ(done.exit_status, 0) << done.output;

@@ -60,12 +60,12 @@ TEST_F(LocksTest, OpenFileDescriptionLocksExcludeOtherOpensByRange) {
   EXPECT_EQ(LockRange(second.get(), F_OFD_SETLK, F_WRLCK, 101, 1), 0);
 }
 
-TEST_F(LocksTest, QemuRefusesAnImageThatAnotherQemuWrites) {
-  // The first one sleeps with the image open for writing; the second must be told so.
+TEST_F(LocksTest, QemuRefusesAnImageThatAnotherQemuUses) {
   const Outcome both = RunProgram(
       {"sh", "-c",
-       "qemu-io -f raw -c 'sleep 3000' \"$1\" & sleep 1; "
-       "qemu-io -f raw -c 'write 0 512' \"$1\" 2>&1 | grep -c 'Failed to get .*lock'; wait",
+       "qemu-system-x86_64 -S -display none -nodefaults -drive if=virtio,file=\"$1\",format=raw & "
+       "first=$!; sleep 3; qemu-img info \"$1\" 2>&1 | grep -c 'Failed to get shared'; "
+       "kill $first; wait",
        "sh", tree_.vdi("a")});
   EXPECT_EQ(both.output.substr(0, 1), "1") << both.output;
 }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 namespace quoin {
@@ -112,8 +113,10 @@ Outcome MountedStore::Quoin(std::vector<std::string> words) const {
 
 uint64_t MountedStore::StoreBytes() const {
   uint64_t blocks = 0;
+  std::set<ino_t> counted;  // clones share files by hard links
   for (const auto& entry : std::filesystem::recursive_directory_iterator(store_)) {
-    blocks += static_cast<uint64_t>(StatOf(entry.path().string()).st_blocks);
+    const struct stat facts = StatOf(entry.path().string());
+    if (counted.insert(facts.st_ino).second) blocks += static_cast<uint64_t>(facts.st_blocks);
   }
   return blocks * 512;
 }

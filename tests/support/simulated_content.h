@@ -80,7 +80,7 @@ class SimulatedContent {
   uint64_t size_bytes_ = 0;
   uint64_t durable_size_bytes_ = 0;
   std::optional<uint64_t> cut_bytes_;  // the smallest size that it was cut to since the last sync
-  uint64_t allocated_pages_ = 0;  // pages with bytes in the present state
+  uint64_t allocated_pages_ = 0;       // pages with bytes in the present state
 };
 
 }  // namespace quoin::simulation

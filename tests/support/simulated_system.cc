@@ -22,6 +22,12 @@ Failure Refuse(ErrorCode code, std::string_view act, std::string_view why) {
   return Fail(code, fmt::format("{}: {}", act, why));
 }
 
+SimulatedSystem::~SimulatedSystem() {
+  for (const std::weak_ptr<SimulatedInode>& made : folders_made) {
+    if (const InodePointer folder = made.lock()) folder->folder = SimulatedFolder();
+  }
+}
+
 Result<Place> SimulatedSystem::Locate(const std::string& path, std::string_view act) const {
   if (path.empty()) return Refuse(ErrorCode::kNotFound, act, "the path is empty");
   Place place{root, "", {}};

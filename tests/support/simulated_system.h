@@ -38,8 +38,15 @@ Failure Refuse(ErrorCode code, std::string_view act, std::string_view why);
 struct SimulatedSystem {
   static constexpr int64_t kClockTick_ns = 1'000;
 
+  SimulatedSystem() = default;
+  ~SimulatedSystem();
+  SimulatedSystem(const SimulatedSystem&) = delete;
+  SimulatedSystem& operator=(const SimulatedSystem&) = delete;
+
   std::mutex mutex;
   const InodePointer root = std::make_shared<SimulatedInode>(1, EntryKind::kDirectory, 0700);
+  // Two folders may hold each other, one durably and one at present: the destructor parts them.
+  std::vector<std::weak_ptr<SimulatedInode>> folders_made = {root};
   uint64_t next_inode = 2;
   uint64_t next_rename = 1;
   uint64_t start = 0;  // how often the system has started
@@ -65,6 +72,7 @@ struct SimulatedSystem {
   InodePointer MakeInode(EntryKind kind, uint32_t mode) {
     auto inode = std::make_shared<SimulatedInode>(next_inode++, kind, mode);
     Touch(*inode);
+    if (kind == EntryKind::kDirectory) folders_made.push_back(inode);
     return inode;
   }
 
