@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -24,9 +24,12 @@ constexpr size_t kPageBytes = 4096;
 // libfuse reads up to 1 MiB of data and a page of headers; a write's data comes behind two of them.
 constexpr size_t kReceiveBytes = kMaxRequestBytes + kPageBytes;
 constexpr size_t kWriteHeaderBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
-// A request that took longer than this, and than copying its data would take, was held up.
+// A request that took longer than this, and than copying its data would take, was held up: by the
+// storage, or only by other programs that wanted the processor. After the first such request a worker
+// looks more closely at its next ones, to tell the two apart.
 constexpr std::chrono::microseconds kHeldUpAfter{100};
 constexpr std::chrono::nanoseconds kCopyPerKibibyte{400};
+constexpr unsigned kWatchedRequests = 32;
 // So many quick requests of one worker in a row, and there is one worker too many.
 constexpr unsigned kQuickRequests = 256;
 // Wakes a worker out of read(2). Ignored by default, and of no other use here.
@@ -44,6 +47,13 @@ Buffer NewBuffer(size_t bytes) {
   return Buffer(static_cast<std::byte*>(memory));
 }
 
+// How often this thread gave up the processor because it had to wait.
+long TimesWaited() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nvcsw;
+}
+
 void CatchWakeSignal() {
   struct sigaction action {};
   action.sa_handler = [](int) {};  // its being delivered interrupts read(2); no SA_RESTART
@@ -56,7 +66,8 @@ struct WorkerPool::Worker {
   Buffer received = NewBuffer(kReceiveBytes + kPageBytes);
   Buffer read = NewBuffer(kMaxRequestBytes);
   WorkerBuffer shared;
-  unsigned quick_requests = 0;
+  unsigned quick_requests = 0;    // in a row
+  unsigned watched_requests = 0;  // still to be looked at closely
   std::atomic<bool> has_left{false};
   std::thread thread;
 };
@@ -115,13 +126,25 @@ void WorkerPool::ServeOne(Worker& worker) {
     return MarkEnded();
   }
   worker.shared.moved_bytes = 0;
+  const bool is_watched = worker.watched_requests > 0;
+  const long waited_before = is_watched ? TimesWaited() : 0;
   const Clock::time_point begin = Clock::now();
   fuse_session_process_buf(session_, &request);
-  Adapt(worker, Clock::now() - begin - kCopyPerKibibyte * (worker.shared.moved_bytes / 1024));
+  const Clock::duration held_up =
+      Clock::now() - begin - kCopyPerKibibyte * (worker.shared.moved_bytes / 1024);
+  if (is_watched) --worker.watched_requests;
+  if (held_up <= kHeldUpAfter) {
+    Adapt(worker, false);
+  } else if (!is_watched) {
+    worker.watched_requests = kWatchedRequests;
+  } else if (TimesWaited() != waited_before) {
+    worker.watched_requests = kWatchedRequests;
+    Adapt(worker, true);
+  }
 }
 
-void WorkerPool::Adapt(Worker& worker, Clock::duration held_up) {
-  if (held_up > kHeldUpAfter) {
+void WorkerPool::Adapt(Worker& worker, bool had_to_wait) {
+  if (had_to_wait) {
     worker.quick_requests = 0;
     if (waiting_.load(std::memory_order_relaxed) == 0) AddWorker();
   } else if (++worker.quick_requests >= kQuickRequests) {

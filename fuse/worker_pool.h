@@ -3,9 +3,10 @@
 // How many are best depends on what the storage is doing. While the data is in the page cache, two
 // workers on two cores are the quickest: each further one is only one more sleeping thread to wake
 // (measured: 8 are slower). When reads wait for a disk, two workers are two reads at a time, however
-// many the guest has under way. So a few workers take requests, and when one of them has been held up
-// by a request while no other was waiting for the next, one more joins; they leave again when
-// requests are quick.
+// many the guest has under way. So a few workers take requests, and when one of them had to wait within
+// a request while no other was there for the next, one more joins; they leave again when requests are
+// quick. (That a request took long is not enough: on a busy machine it may only have waited for a
+// processor, and more workers would make that worse.)
 //
 // Each worker has buffers of its own: one that a request is read into, placed so that the data of a
 // write begins on a page, and one for the data of a read.
@@ -46,7 +47,7 @@ class WorkerPool {
 
   void Serve(Worker& worker);
   void ServeOne(Worker& worker);
-  void Adapt(Worker& worker, std::chrono::steady_clock::duration held_up);
+  void Adapt(Worker& worker, bool had_to_wait);
   void AddWorker();
   bool StartWorker() QUOIN_REQUIRES(mutex_);
   bool ShouldRest() const;

@@ -7,6 +7,14 @@
 #include <vector>
 
 namespace quoin {
+namespace {
+
+bool IsZero(std::span<const std::byte> bytes) {
+  return bytes[0] == std::byte{0} &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+}  // namespace
 
 Result<size_t> DataPath::Read(uint64_t offset, std::span<std::byte> buffer) {
   RequestGate::Pass pass(gate_);
@@ -43,19 +51,40 @@ Status DataPath::WriteFirst(uint64_t offset, std::span<const std::byte> bytes) {
   RangeLock::Held held(range_lock_, first, count);
   const uint64_t block_start = first * kBlockBytes;
   const uint64_t block_end = std::min((first + count) * kBlockBytes, size_bytes());
-  if (offset == block_start && end >= block_end) {
-    QUOIN_TRY(head_->Write(offset, bytes));
-  } else {
-    // Read what surrounds the bytes in their first and last block, and write all in one call.
-    std::vector<std::byte> whole(block_end - block_start);
-    const auto front = std::span(whole).first(offset - block_start);
-    const auto back = std::span(whole).subspan(end - block_start);
-    QUOIN_TRY(ReadOver(head_.get(), below_, block_start, front));
-    QUOIN_TRY(ReadOver(head_.get(), below_, end, back));
-    std::memcpy(whole.data() + front.size(), bytes.data(), bytes.size());
-    QUOIN_TRY(head_->Write(block_start, whole));
-  }
+  if (offset == block_start && end >= block_end) return WriteWholeBlocks(first, bytes);
+  // Read what surrounds the bytes in their first and last block, and write all in one call.
+  std::vector<std::byte> whole(block_end - block_start);
+  const auto front = std::span(whole).first(offset - block_start);
+  const auto back = std::span(whole).subspan(end - block_start);
+  QUOIN_TRY(ReadOver(head_.get(), below_, block_start, front));
+  QUOIN_TRY(ReadOver(head_.get(), below_, end, back));
+  std::memcpy(whole.data() + front.size(), bytes.data(), bytes.size());
+  QUOIN_TRY(head_->Write(block_start, whole));
   Own(first, count, BlockState::kData);
+  return {};
+}
+
+// With the range held. Zeros for a block that shows no data leave it a hole, so that an import of an
+// image takes no space for its zeros; where data shows, zeros are data.
+Status DataPath::WriteWholeBlocks(uint64_t first, std::span<const std::byte> bytes) {
+  const uint64_t end = first + BlocksOf(bytes.size());
+  const auto part = [&](uint64_t from, uint64_t to) {
+    const uint64_t start = (from - first) * kBlockBytes;
+    return bytes.subspan(start, std::min((to - first) * kBlockBytes, bytes.size()) - start);
+  };
+  const auto stays_hole = [&](uint64_t block) {
+    return IsZero(part(block, block + 1)) &&
+           ResolveOver(head_.get(), below_, block, 1).state != BlockState::kData;
+  };
+  for (uint64_t at = first; at < end;) {
+    uint64_t data_end = at;
+    while (data_end < end && !stays_hole(data_end)) ++data_end;
+    if (data_end > at) {
+      QUOIN_TRY(head_->Write(at * kBlockBytes, part(at, data_end)));
+      Own(at, data_end - at, BlockState::kData);
+    }
+    at = data_end + 1;  // past the hole that ended the run, if one did
+  }
   return {};
 }
 

@@ -164,7 +164,12 @@ Status Store::Rename(const std::string& from, const std::string& to) {
     // As the owner: whoever finds a VDI under two names after a crash may then tidy up alone.
     QUOIN_TRY(shared_->AsOwner(*this, facts.vdi, [&](Vdi&) -> Status {
       MutexLock lock(shared_->names_mutex);
-      return shared_->environment.names.Rename(from, to);
+      Status renamed = shared_->environment.names.Rename(from, to);
+      if (!renamed && renamed.error().code == ErrorCode::kExists) {
+        return Fail(ErrorCode::kExists,
+                    fmt::format("cannot rename vdis/{} to vdis/{}: that name is taken", from, to));
+      }
+      return renamed;
     }));
     shared_->environment.SetNameHint(facts.vdi, to);
   }

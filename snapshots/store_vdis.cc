@@ -174,9 +174,16 @@ Result<VdiInfo> Store::Describe(const Id& id) {
     }
   }
   if (!live) {
-    QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(id));
-    take(found->state);
-    info.unique_blocks = found->head_data_blocks;
+    Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(id);
+    if (!found) {
+      Error error = found.error();
+      const std::string name = shared_->environment.NameHint(id);
+      error.what = fmt::format("cannot describe {}: {}",
+                               name.empty() ? "VDI " + id.ToString() : "vdis/" + name, error.what);
+      return Failure(std::move(error));
+    }
+    take((*found)->state);
+    info.unique_blocks = (*found)->head_data_blocks;
     const Result<LockStatus> lock = InspectLock(id);
     if (lock && !lock->damaged && lock->held) info.writer = lock->record;
   }

@@ -80,6 +80,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
   Status PublishHead() QUOIN_REQUIRES(state_mutex_);
   Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
+  Status ReadUnpublished() QUOIN_REQUIRES(lifecycle_mutex_);
+  Status KeepForReading() QUOIN_REQUIRES(state_mutex_);
   // Removes the VDI with its name and files. kBusy while open, kNotEmpty with snapshots.
   Status RemoveAsOwner(const std::string& name, bool with_snapshots)
       QUOIN_EXCLUDES(lifecycle_mutex_);

@@ -62,7 +62,11 @@ Status Vdi::LoadPublished() {
   const Result<LockStatus> last = WriterLock::Inspect(fs, folder_);
   if (last && !last->damaged && !last->held && !last->record.clean &&
       last->record.host == environment_.self.host) {
-    if (const Status recovered = BecomeOwner(); recovered) QUOIN_TRY(LetGo());
+    if (BecomeOwner()) {
+      const Status published = LetGo();
+      if (!published && published.error().code == ErrorCode::kNoSpace) return ReadUnpublished();
+      QUOIN_TRY(published);
+    }
   }
   QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
   if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
@@ -98,6 +102,27 @@ Status Vdi::LoadPublished() {
   contents_lost_ = false;
   published_file_ = facts.identity;
   published_ctime_ns_ = facts.ctime_ns;
+  return {};
+}
+
+// The store is too full to publish what was recovered: read it as the database has it. The lock
+// stays unclean, so whoever opens the VDI next recovers and publishes again.
+Status Vdi::ReadUnpublished() {
+  QUOIN_TRY(BecomeOwner());
+  MutexLock lock(state_mutex_);
+  const Status reading = KeepForReading();
+  lock_.reset();
+  return reading;
+}
+
+// From owner to reader: the same contents, with the head open for reading only.
+Status Vdi::KeepForReading() {
+  QUOIN_ASSIGN(std::unique_ptr<Layer> head, ReopenHeadForReading());
+  const uint64_t size = data_.size_bytes();
+  const uint64_t data = data_.data_blocks();
+  LayerStack stack = data_.below().WithOnTop(std::move(head));
+  database_.reset();
+  data_.Replace({nullptr, std::move(stack), size, data});
   return {};
 }
 
@@ -142,8 +167,10 @@ Result<LayerStack> Vdi::OpenStack(uint32_t top_seq, const VdiState& state) {
 
 Status Vdi::BecomeOwner() {
   FileSystem& fs = environment_.file_system;
+  const std::string name = environment_.NameHint(id_);
   QUOIN_ASSIGN(std::unique_ptr<WriterLock> acquired,
-               WriterLock::Acquire(fs, folder_, Title(), environment_.self,
+               WriterLock::Acquire(fs, folder_, name.empty() ? id_.ToString() : name,
+                                   environment_.self,
                                    environment_.options.ownership_wait));
   MutexLock lock(state_mutex_);
   lock_ = std::move(acquired);
@@ -198,8 +225,7 @@ Status Vdi::OpenLayers() {
 // dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
 // owned, or is one of the unflushed writes that a crash may keep or lose.
 Status Vdi::Recover() {
-  spdlog::warn("{}: recovering; it was last owned by host {} (pid {}), which did not let go", Title(),
-               lock_->record().host_name, lock_->record().pid);
+  spdlog::warn("{}: recovering; its last owner did not let go of it", Title());
   QUOIN_TRY(DecidePendingSnapshots());
   QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
                environment_.names.ResolveDouble(id_));
@@ -296,13 +322,7 @@ Status Vdi::LetGo() {
   }
   // The head's descriptors close before the lock goes: whoever is owner next has no rival.
   if (readers_stay) {
-    database_.reset();
-    LayerStack stack = data_.below();
-    QUOIN_ASSIGN(std::unique_ptr<Layer> head, ReopenHeadForReading());
-    const uint64_t size = data_.size_bytes();
-    stack = stack.WithOnTop(std::move(head));
-    const uint64_t data = data_.data_blocks();
-    data_.Replace({nullptr, std::move(stack), size, data});
+    QUOIN_TRY(KeepForReading());
   } else {
     Abandon();
   }

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <csignal>
 #include <memory>
 #include <new>
@@ -17,7 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kChildPatience{60};
 constexpr std::chrono::milliseconds kLookEvery{1};
 constexpr int kMaxRounds = 256;
 
@@ -81,8 +79,8 @@ void ChildProcess::Kill() {
   pid_ = -1;
 }
 
-int ChildProcess::AwaitEnd() {
-  const Clock::time_point deadline = Clock::now() + kChildPatience;
+int ChildProcess::AwaitEnd(std::chrono::milliseconds patience) {
+  const Clock::time_point deadline = Clock::now() + patience;
   int state = 0;
   while (pid_ > 0 && Clock::now() < deadline) {
     if (waitpid(pid_, &state, WNOHANG) == pid_) {

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace quoin {
 // could not be started or did not end in time; they are then killed.
 std::vector<int> RaceProcesses(int processes, int rounds,
                                const std::function<bool(int process, int round)>& attempt);
+
+inline constexpr std::chrono::milliseconds kChildPatience{60'000};
 
 // One child process that lives until it is told to end, or dies with the object.
 class ChildProcess {
@@ -28,7 +31,7 @@ class ChildProcess {
   // SIGKILL, and waits for its end.
   void Kill();
   // Its exit status; -1 if it was killed or does not end in time.
-  int AwaitEnd();
+  int AwaitEnd(std::chrono::milliseconds patience = kChildPatience);
 
  private:
   pid_t pid_;

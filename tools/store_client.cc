@@ -5,7 +5,10 @@
 #include <algorithm>
 
 #include "metadata/host.h"
+#include "metadata/names.h"
+#include "metadata/store_layout.h"
 #include "metadata/superblock.h"
+#include "metadata/writer_lock.h"
 #include "tools/control_client.h"
 #include "tools/store_operations.h"
 
@@ -20,12 +23,28 @@ Result<Json> StoreClient::Run(const StoreRequest& request) {
   std::erase_if(mounts_, [id = superblock->store_id.ToString()](const MountRecord& mount) {
     return mount.store_id != id;
   });
+  PutOwnerFirst(request);
   Result<StoreAnswer> answer = AskMounts(request.ToJson());
   if (!answer && answer.error().code == ErrorCode::kNotFound) answer = RunHere(request);
   if (!answer) return Failure(InForm(answer.error(), "open the store " + root_));
   StoreAnswer final_answer = AskOwner(request, std::move(*answer));
   if (final_answer.error) return Failure(*final_answer.error);
   return std::move(final_answer.result);
+}
+
+void StoreClient::PutOwnerFirst(const StoreRequest& request) {
+  const std::string& vdi =
+      request.snapshots.empty() ? request.vdi : request.snapshots.front().vdi;
+  if (mounts_.size() < 2 || vdi.empty()) return;
+  const StoreLayout layout(root_);
+  const Result<NameFacts> facts = Names(file_system_, layout).Lookup(vdi);
+  if (!facts || facts->is_folder) return;
+  const Result<LockStatus> lock = WriterLock::Inspect(file_system_, layout.Vdi(facts->vdi));
+  if (!lock || !lock->held || lock->damaged) return;
+  std::stable_partition(mounts_.begin(), mounts_.end(),
+                        [session = lock->record.session.ToString()](const MountRecord& mount) {
+                          return mount.session == session;
+                        });
 }
 
 Result<StoreAnswer> StoreClient::AskMounts(const Json& request) {

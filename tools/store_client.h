@@ -21,6 +21,8 @@ class StoreClient {
   Result<Json> Run(const StoreRequest& request);
 
  private:
+  // The daemon that owns the VDI asked about is asked first: no other would get it from it.
+  void PutOwnerFirst(const StoreRequest& request);
   // kNotFound if no daemon of this host has the store mounted.
   Result<StoreAnswer> AskMounts(const Json& request);
   Result<StoreAnswer> RunHere(const StoreRequest& request);

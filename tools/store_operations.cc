@@ -89,6 +89,17 @@ Result<Json> Create(Store& store, const StoreRequest& request) {
   return Json{{"id", id.ToString()}};
 }
 
+// "cannot <act>: <what>"; what the storage itself refused speaks of paths inside the store, which say
+// nothing to users without the act.
+Error AsRefusal(const Store& store, Error error, const std::string& act) {
+  if (error.what.find(store.root() + "/") == std::string::npos) {
+    return InForm(std::move(error), act);
+  }
+  if (error.next.empty()) error.next = "quoin check shows what is wrong in the store";
+  error.what = fmt::format("cannot {}: {}", act, error.what);
+  return error;
+}
+
 // One VDI of a listing; a VDI that cannot be described is listed with its error.
 Json ListedVdi(Store& store, const NamedVdi& vdi, bool details) {
   if (!details) return Json{{"name", vdi.name}, {"id", vdi.id.ToString()}};
@@ -96,7 +107,7 @@ Json ListedVdi(Store& store, const NamedVdi& vdi, bool details) {
   if (info) return VdiJson(vdi.name, *info);
   return Json{{"name", vdi.name},
               {"id", vdi.id.ToString()},
-              {"error", ToJson(InForm(info.error(), "describe " + Shown(vdi.name)))}};
+              {"error", ToJson(AsRefusal(store, info.error(), "describe " + Shown(vdi.name)))}};
 }
 
 // The VDIs whose names begin with the request's text, and the damaged names among them.
@@ -172,6 +183,9 @@ Result<Json> Rename(Store& store, const StoreRequest& request) {
   QUOIN_TRY(ValidateVdiName(request.vdi));
   QUOIN_TRY(ValidateVdiName(request.new_name));
   QUOIN_TRY(store.Lookup(request.vdi));
+  if (store.Lookup(request.new_name)) {
+    return Fail(ErrorCode::kExists, "the new name is taken", "quoin never replaces a VDI");
+  }
   FoldersOfName folders(store);
   QUOIN_TRY(folders.Make(request.new_name));
   QUOIN_TRY(store.Rename(request.vdi, request.new_name));
@@ -241,7 +255,7 @@ Result<Json> ListLocks(Store& store, const StoreRequest& request) {
   for (const NamedVdi& vdi : vdis) {
     const Result<LockStatus> status = store.InspectLock(vdi.id);
     if (!status) {
-      const Error error = InForm(status.error(), "look at the lock of " + Shown(vdi.name));
+      const Error error = AsRefusal(store, status.error(), "look at the lock of " + Shown(vdi.name));
       list.push_back(Json{{"vdi", vdi.name}, {"state", "unknown"}, {"error", ToJson(error)}});
     } else if (request.all || status->held || status->damaged || !status->record.clean) {
       list.push_back(LockJson(vdi.name, *status));
@@ -371,7 +385,7 @@ StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request) {
     if (request.verb == "info") answer.owner_session = OtherOwner(store, request);
     return answer;
   }
-  answer.error = InForm(std::move(result).error(), operation->act(request));
+  answer.error = AsRefusal(store, std::move(result).error(), operation->act(request));
   if (answer.error->code == ErrorCode::kBusy) answer.owner_session = OtherOwner(store, request);
   return answer;
 }

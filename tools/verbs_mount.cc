@@ -1,13 +1,16 @@
 #include "tools/verbs_mount.h"
 
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 
+#include <cerrno>
 #include <memory>
 
 #include "metadata/host.h"
 #include "tools/control_client.h"
 #include "tools/daemon.h"
 #include "tools/facts_text.h"
+#include "tools/probe_processes.h"
 #include "tools/store_operations.h"
 #include "tools/target.h"
 #include "tools/unmount.h"
@@ -31,18 +34,30 @@ std::optional<Json> StatusOf(const std::string& run_dir, const MountRecord& reco
   return status;
 }
 
+// A mounted tree without a record here: "dead" if its daemon is gone, "unknown" if somebody answers
+// or hangs there (a daemon that keeps its record elsewhere). Asked by a child process, which may have
+// to be given up.
+std::string StateWithoutRecord(const std::string& mount_point) {
+  constexpr int kGone = 3;
+  ChildProcess child([&] {
+    struct statvfs facts = {};
+    return statvfs(mount_point.c_str(), &facts) != 0 && errno == ENOTCONN ? kGone : 0;
+  });
+  return child.AwaitEnd(kStatusPatience) == kGone ? "dead" : "unknown";
+}
+
 // Every mounted tree of this host; a mount whose daemon died is among them.
 Json AllStatus() {
   const std::string run_dir = DefaultRunDir();
   Json list = Json::array();
-  std::vector<std::string> dead = MountedTrees();
+  std::vector<std::string> unrecorded = MountedTrees();
   for (const MountRecord& record : ReadMountRecords(run_dir)) {
     const std::optional<Json> status = StatusOf(run_dir, record);
     if (!status) continue;
     list.push_back(*status);
-    std::erase(dead, record.mount_point);
+    std::erase(unrecorded, record.mount_point);
   }
-  for (const std::string& mount_point : dead) {
+  for (const std::string& mount_point : unrecorded) {
     list.push_back(Json{{"store", nullptr},
                         {"store_id", nullptr},
                         {"mountpoint", mount_point},
@@ -51,7 +66,7 @@ Json AllStatus() {
                         {"version", nullptr},
                         {"since", nullptr},
                         {"log", nullptr},
-                        {"state", "dead"},
+                        {"state", StateWithoutRecord(mount_point)},
                         {"vdis_open", nullptr}});
   }
   return list;

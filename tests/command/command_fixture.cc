@@ -103,6 +103,8 @@ CommandTest::~CommandTest() {
   }
   for (const MountRecord& record : records) {
     const pid_t daemon = static_cast<pid_t>(record.daemon_pid);
+    // A record may lie; only a daemon of the command under test is ended.
+    if (ReadFile("/proc/" + std::to_string(daemon) + "/comm") != "quoin\n") continue;
     for (int i = 0; i < 100 && kill(daemon, 0) == 0; ++i) usleep(50'000);
     kill(daemon, SIGKILL);
   }

@@ -116,7 +116,7 @@ TEST_F(DamageTest, ALockRecordOfRubbishCanBeBroken) {
   ExpectOthersWork();
   ExpectCheckFindsDamage();
   ASSERT_TRUE(IsDone(OnStore({"lock", "break", "bad"})));
-  EXPECT_TRUE(IsDone(OnStore({"resize", "bad", "2G"})));
+  EXPECT_EQ(OnStore({"resize", "bad", "2G"}).status, 0) << "it may say that it recovers the VDI";
   EXPECT_EQ(OnStore({"check"}).status, 0);
 }
 

@@ -132,6 +132,10 @@ class StoreModel {
     const uint64_t offset = Offset(vdi->disk);
     std::vector<std::byte> bytes(Length());
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(random_());
+    if (OneIn(6)) {  // some of it zeros, as in images
+      const uint64_t from = Below(bytes.size()) / kBlockBytes * kBlockBytes;
+      std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(from), bytes.end(), std::byte{0});
+    }
     if (offset + bytes.size() > vdi->disk.size_bytes && !OneIn(10)) return;  // grow rarely
     if (offset > kMaxBytes) return;
     ASSERT_OK(vdi->handle->Write(offset, bytes));

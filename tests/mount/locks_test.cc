@@ -61,11 +61,15 @@ TEST_F(LocksTest, OpenFileDescriptionLocksExcludeOtherOpensByRange) {
 }
 
 TEST_F(LocksTest, QemuRefusesAnImageThatAnotherQemuUses) {
+  // The first takes its locks some time after it starts; until then the second may write.
   const Outcome both = RunProgram(
       {"sh", "-c",
        "qemu-system-x86_64 -S -display none -nodefaults -drive if=virtio,file=\"$1\",format=raw & "
-       "first=$!; sleep 3; qemu-img info \"$1\" 2>&1 | grep -c 'Failed to get shared'; "
-       "kill $first; wait",
+       "first=$!; refused=0; "
+       "for try in $(seq 60); do "
+       "  qemu-io -f raw -c 'write 0 512' \"$1\" 2>&1 | grep -q 'Failed to get' && "
+       "    refused=1 && break; sleep 0.5; done; "
+       "echo $refused; kill $first; wait",
        "sh", tree_.vdi("a")});
   EXPECT_EQ(both.output.substr(0, 1), "1") << both.output;
 }
