@@ -30,12 +30,12 @@ void CacheNotifier::Stop() {
 void CacheNotifier::NameChanged(const std::string& name) {
   const size_t slash = name.rfind('/');
   std::string folder = slash == std::string::npos ? "" : name.substr(0, slash);
-  std::string last = slash == std::string::npos ? name : name.substr(slash + 1);
-  names_.Post([this, folder = std::move(folder), last = std::move(last),
-               in_vdis = own_changes == 0] { DropNameIn(folder, last, in_vdis); });
+  names_.Post([this, folder = std::move(folder), in_vdis = own_changes == 0] {
+    DropNamesIn(folder, in_vdis);
+  });
 }
 
-void CacheNotifier::DropNameIn(const std::string& folder, const std::string& name, bool in_vdis) {
+void CacheNotifier::DropNamesIn(const std::string& folder, bool in_vdis) {
   NodeKey mine{NodeKind::kVdis, {}, {}, 0};
   NodeKey mirror{NodeKind::kSnapshots, {}, {}, 0};
   if (!folder.empty()) {
@@ -44,15 +44,14 @@ void CacheNotifier::DropNameIn(const std::string& folder, const std::string& nam
     mine = {NodeKind::kFolder, {}, {}, facts->folder_number};
     mirror = {NodeKind::kSnapshotFolder, {}, {}, facts->folder_number};
   }
-  if (in_vdis) DropName(inodes_.NumberOf(mine), name);
-  DropName(inodes_.NumberOf(mirror), name);
+  if (in_vdis) DropName(inodes_.NumberOf(mine));
+  DropName(inodes_.NumberOf(mirror));
 }
 
-void CacheNotifier::SnapshotChanged(const Id& vdi, const std::string& snapshot) {
-  names_.Post([this, vdi, snapshot, own = own_changes != 0] {
+void CacheNotifier::SnapshotChanged(const Id& vdi, const std::string&) {
+  names_.Post([this, vdi] {
     const uint64_t folder = inodes_.NumberOf({NodeKind::kSnapshotVdi, vdi, {}, 0});
-    if (!own) DropName(folder, snapshot);
-    DropName(folder, kLatestName);
+    DropName(folder);
   });
 }
 
@@ -70,12 +69,11 @@ void CacheNotifier::ContentReplaced(const Id& vdi) {
 
 // A number that the kernel does not know is refused by it, which is as good as being told.
 
-void CacheNotifier::DropName(uint64_t folder, const std::string& name) {
-  fuse_session* const session = session_;
-  if (session == nullptr) return;
-  fuse_lowlevel_notify_inval_entry(session, folder, name.data(), name.size());
-  DropAttributes(folder);
-}
+// The kernel asks for a name each time it needs one (Entry::name_seconds is 0), so only what it keeps
+// of the folder is dropped. FUSE_NOTIFY_INVAL_ENTRY is never sent: it waits, deaf to SIGKILL, for the
+// folder's lock, which a process may hold while it waits for an answer of ours; a daemon killed in
+// that moment could never end, nor could that process (seen).
+void CacheNotifier::DropName(uint64_t folder) { DropAttributes(folder); }
 
 void CacheNotifier::DropAttributes(uint64_t number) {
   fuse_session* const session = session_;

@@ -58,10 +58,10 @@ class CacheNotifier final : public StoreObserver {
   }
 
  private:
-  void DropName(uint64_t folder, const std::string& name);
+  void DropName(uint64_t folder);
   void DropAttributes(uint64_t number);
   void DropPagesNow(uint64_t number, uint64_t offset, uint64_t length);
-  void DropNameIn(const std::string& folder, const std::string& name, bool in_vdis);
+  void DropNamesIn(const std::string& folder, bool in_vdis);
 
   Store& store_;
   const Inodes& inodes_;

@@ -50,6 +50,8 @@ void Operations::Lookup(Request request, fuse_ino_t parent, const char* name) {
     const Result<Found> found = tree_.Look(*folder, name);
     if (found) {
       AnswerEntry(std::move(to_answer), *folder, name, *found);
+    } else if (found.error().code == ErrorCode::kInvalid) {
+      to_answer.Refuse(ENOENT);  // nothing can have such a name; who wants to make it is told so
     } else {
       to_answer.Refuse(found.error());
     }

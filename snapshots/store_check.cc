@@ -29,9 +29,8 @@ std::string_view ToWord(Severity severity) {
 }
 
 bool CheckReport::IsDamaged() const {
-  return std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {
-    return finding.severity == Severity::kDamage;
-  });
+  return std::any_of(findings.begin(), findings.end(),
+                     [](const Finding& finding) { return finding.severity == Severity::kDamage; });
 }
 
 StoreCheck::StoreCheck(FileSystem& file_system, std::string root, FileSystem& scratch,
@@ -128,8 +127,7 @@ void StoreCheck::CheckFolders() {
       const Result<bool> there = PathExists(file_system_, layout_.Vdi(id));
       if (there && !*there) continue;  // removed meanwhile
       Add(Severity::kDamage, object, "the VDI has no name, so nobody can reach it",
-          fmt::format("a file below names/ in the store with the line {} names it",
-                      id.ToString()));
+          fmt::format("a file below names/ in the store with the line {} names it", id.ToString()));
     }
   }
 }

@@ -1,12 +1,12 @@
 // `quoin check`: reads everything that describes the content of a store and compares it with what
 // must hold, without changing a byte: superblock, names, folders of VDIs, lock records, both
-// databases of each VDI, every layer's files and set of owned blocks, snapshots, hard links, groups,
-// and what nobody refers to. Contents of blocks are not read.
+// databases of each VDI, every layer's files and set of owned blocks, snapshots, hard links,
+// groups, and what nobody refers to. Contents of blocks are not read.
 //
 // Runs beside living owners. A VDI that somebody owns is checked as far as it is published; its own
-// database belongs to its owner. The database of a VDI that nobody owns is looked at in a copy, made
-// in `scratch_folder`, which the caller makes and removes. What changes under the check is looked at
-// again. One thread; a crash leaves nothing in the store.
+// database belongs to its owner. The database of a VDI that nobody owns is looked at in a copy,
+// made in `scratch_folder`, which the caller makes and removes. What changes under the check is
+// looked at again. One thread; a crash leaves nothing in the store.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Finding {
   Severity severity = Severity::kDamage;
   std::string object;  // "vdis/web01", "quoin.store", ...
   std::string what;
-  std::string next;    // what the user can do; may be empty
+  std::string next;  // what the user can do; may be empty
 };
 
 struct CheckReport {

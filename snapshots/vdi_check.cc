@@ -228,9 +228,9 @@ Result<std::unique_ptr<OwnershipSet>> VdiCheck::LoadOwned(const LayerRecord& rec
     return LoadOwnershipFile(file_system_, layers + "/" + state.vdi.head_ownership_file);
   }
   auto owned = std::make_unique<OwnershipSet>();
-  QUOIN_TRY(source.database->LoadOwnership(
-      record.seq,
-      [&](uint32_t region, std::string_view runs) { return owned->LoadRegion(region, runs); }));
+  QUOIN_TRY(source.database->LoadOwnership(record.seq, [&](uint32_t region, std::string_view runs) {
+    return owned->LoadRegion(region, runs);
+  }));
   return owned;
 }
 
@@ -251,8 +251,7 @@ void VdiCheck::CheckLayer(const LayerRecord& record, const VdiState& state, cons
         kRestoreNext);
     return;
   }
-  const uint64_t size =
-      record.seq == state.vdi.head_seq ? state.vdi.size_bytes : record.size_bytes;
+  const uint64_t size = record.seq == state.vdi.head_seq ? state.vdi.size_bytes : record.size_bytes;
   Result<std::unique_ptr<Layer>> layer =
       Layer::Open(file_system_, {StoreLayout::Layers(folder_), record.name}, size,
                   std::move(*owned), Access::kRead);

@@ -32,8 +32,7 @@ Result<Json> AskDaemon(const std::string& run_dir, const MountRecord& daemon, co
   }
   const Status sent = SendLine(socket->number(), JsonLine(request), kSendPatience);
   if (!sent) return Unanswered(daemon, sent.error());
-  const Result<std::string> line =
-      ReceiveLine(socket->number(), kMaxControlAnswerBytes, patience);
+  const Result<std::string> line = ReceiveLine(socket->number(), kMaxControlAnswerBytes, patience);
   if (!line) return Unanswered(daemon, line.error());
   return ParseJsonObject(*line, fmt::format("the answer of the daemon of {}", daemon.mount_point));
 }

@@ -14,8 +14,8 @@ inline constexpr std::chrono::milliseconds kWorkPatience{600'000};
 inline constexpr std::chrono::milliseconds kStatusPatience{3'000};
 
 // The daemon's answer, whatever it says. kNotFound if that daemon is gone: its record has then been
-// removed. kBusy if it does not answer in time, kIo if it ended before it answered; the error's text
-// says that the request may have been done.
+// removed. kBusy if it does not answer in time, kIo if it ended before it answered; the error's
+// text says that the request may have been done.
 Result<Json> AskDaemon(const std::string& run_dir, const MountRecord& daemon, const Json& request,
                        std::chrono::milliseconds patience);
 

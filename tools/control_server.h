@@ -16,8 +16,9 @@
 
 namespace quoin {
 
-inline constexpr size_t kMaxControlRequestBytes = 4 << 20;   // a snapshot of thousands of VDIs
-inline constexpr size_t kMaxControlAnswerBytes = 256 << 20;  // a listing of as many as a store may hold
+inline constexpr size_t kMaxControlRequestBytes = 4 << 20;  // a snapshot of thousands of VDIs
+inline constexpr size_t kMaxControlAnswerBytes = 256
+                                                 << 20;  // a listing of as many as a store may hold
 
 class ControlServer {
  public:

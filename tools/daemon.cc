@@ -48,8 +48,8 @@ void RaiseOpenFileLimit() {
 // opposite order.
 class MountedTree {
  public:
-  static Result<std::unique_ptr<MountedTree>> Mount(const DaemonOptions& options,
-                                                    HostIdentity self, const std::string& log) {
+  static Result<std::unique_ptr<MountedTree>> Mount(const DaemonOptions& options, HostIdentity self,
+                                                    const std::string& log) {
     std::unique_ptr<MountedTree> tree(new MountedTree);
     tree->run_dir_ = DefaultRunDir();
     QUOIN_ASSIGN(tree->store_, Store::Open(tree->file_system_, options.store, self,
@@ -59,11 +59,10 @@ class MountedTree {
                  Session::Mount(*tree->store_,
                                 MountOptions{options.mount_point, options.threads,
                                              [raw = tree.get()] { return raw->StatusText(); }}));
-    QUOIN_ASSIGN(tree->control_,
-                 ControlServer::Start(SocketPath(tree->run_dir_, tree->record_.session),
-                                      [raw = tree.get()](const Json& json) {
-                                        return raw->Answer(json);
-                                      }));
+    QUOIN_ASSIGN(
+        tree->control_,
+        ControlServer::Start(SocketPath(tree->run_dir_, tree->record_.session),
+                             [raw = tree.get()](const Json& json) { return raw->Answer(json); }));
     QUOIN_TRY(WriteMountRecord(tree->run_dir_, tree->record_));
     return tree;
   }
@@ -198,12 +197,12 @@ Status AwaitReport(int pipe, pid_t child) {
   if (!report) {
     int state = 0;
     waitpid(child, &state, 0);
-    return Fail(ErrorCode::kIo,
-                WIFSIGNALED(state)
-                    ? fmt::format("its daemon died at the start: {}", strsignal(WTERMSIG(state)))
-                    : fmt::format("its daemon ended at the start with status {}",
-                                  WEXITSTATUS(state)),
-                "quoin mount -f shows what it says");
+    return Fail(
+        ErrorCode::kIo,
+        WIFSIGNALED(state)
+            ? fmt::format("its daemon died at the start: {}", strsignal(WTERMSIG(state)))
+            : fmt::format("its daemon ended at the start with status {}", WEXITSTATUS(state)),
+        "quoin mount -f shows what it says");
   }
   const auto error = report->find("error");
   if (error == report->end()) return {};
@@ -237,11 +236,11 @@ Status MountTree(const DaemonOptions& options) {
                             DefaultRunDir(), error.message()),
                 "run it as root, or name another folder by QUOIN_RUN_DIR");
   }
-  const Status mounted = options.foreground ? Serve(options, [](const Status&) {})
-                                            : StartInBackground(options);
+  const Status mounted =
+      options.foreground ? Serve(options, [](const Status&) {}) : StartInBackground(options);
   if (mounted) return {};
-  return Failure(InForm(mounted.error(), fmt::format("mount {} on {}", options.store,
-                                                     options.mount_point)));
+  return Failure(
+      InForm(mounted.error(), fmt::format("mount {} on {}", options.store, options.mount_point)));
 }
 
 }  // namespace quoin

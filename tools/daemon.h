@@ -1,9 +1,9 @@
 // `quoin mount`: the process that keeps a tree mounted. It opens the Store, mounts the Session,
-// answers the commands of its host (ControlServer), and ends when the tree is unmounted or a SIGTERM,
-// SIGINT or SIGHUP asks for it, after everything is flushed and let go. In the background it is forked
-// before any thread exists, and the command that started it returns when the tree is usable, or with
-// the error that kept it from being so. A crash leaves a record that the next command removes, and a
-// mount point that answers "not connected" until it is unmounted.
+// answers the commands of its host (ControlServer), and ends when the tree is unmounted or a
+// SIGTERM, SIGINT or SIGHUP asks for it, after everything is flushed and let go. In the background
+// it is forked before any thread exists, and the command that started it returns when the tree is
+// usable, or with the error that kept it from being so. A crash leaves a record that the next
+// command removes, and a mount point that answers "not connected" until it is unmounted.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ struct DaemonOptions {
   std::string mount_point;  // absolute
   unsigned threads = 0;     // 0: the Session's default
   std::chrono::milliseconds ownership_wait{3000};
-  std::string log;          // a file; "": <log folder>/<session>.log, or the terminal in foreground
+  std::string log;  // a file; "": <log folder>/<session>.log, or the terminal in foreground
   bool foreground = false;
 };
 

@@ -67,8 +67,8 @@ Status SendStandardErrorTo(const std::string& path) {
 }  // namespace
 
 void StartCommandLog() {
-  auto logger = std::make_shared<spdlog::logger>(
-      "quoin", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("quoin", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("quoin: %v");
   logger->set_level(spdlog::level::warn);
   spdlog::set_default_logger(std::move(logger));
@@ -79,8 +79,7 @@ std::string DefaultLogDir() {
   return folder != nullptr && *folder != '\0' ? folder : "/var/log/quoin";
 }
 
-Result<std::string> StartLog(const std::string& file, bool foreground,
-                             const std::string& session) {
+Result<std::string> StartLog(const std::string& file, bool foreground, const std::string& session) {
   std::string path;
   std::shared_ptr<spdlog::sinks::sink> sink;
   if (foreground && file.empty()) {
@@ -89,8 +88,8 @@ Result<std::string> StartLog(const std::string& file, bool foreground,
     QUOIN_ASSIGN(path, ChooseFile(file, session));
     if (!foreground) QUOIN_TRY(SendStandardErrorTo(path));
     try {
-      sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kMaxLogBytes,
-                                                                    kOlderParts);
+      sink =
+          std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kMaxLogBytes, kOlderParts);
     } catch (const spdlog::spdlog_ex& problem) {
       return Fail(ErrorCode::kIo, fmt::format("cannot open the log {}: {}", path, problem.what()),
                   "name another file by --log FILE");

@@ -1,5 +1,6 @@
 // Where the log goes: lines with time and level, to a file of bounded size, or to the
-// terminal. Through spdlog's default logger, which every room uses; set up once by the daemon's main.
+// terminal. Through spdlog's default logger, which every room uses; set up once by the daemon's
+// main.
 #pragma once
 
 #include <string>

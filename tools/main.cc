@@ -38,8 +38,7 @@ std::string NegativeNumberAmong(int argc, char** argv) {
   return {};
 }
 
-int RefuseCommandLine(const CLI::App& app, const CLI::ParseError& problem, int argc,
-                      char** argv) {
+int RefuseCommandLine(const CLI::App& app, const CLI::ParseError& problem, int argc, char** argv) {
   const std::string negative = NegativeNumberAmong(argc, argv);
   if (!negative.empty()) {
     const quoin::Result<uint64_t> size = quoin::ParseVdiSize(negative);

@@ -62,7 +62,8 @@ Result<MountRecord> MountRecord::FromJson(const Json& json, const std::string& s
   record.log = TextOf(json, "log");
   if (record.store.empty() || record.mount_point.empty() || record.daemon_pid <= 0 ||
       !Id::Parse(record.store_id) || !Id::Parse(record.session)) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("cannot read {}: it is no mount's record", source));
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("cannot read {}: it is no mount's record", source));
   }
   return record;
 }

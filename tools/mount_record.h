@@ -1,7 +1,7 @@
 // What a daemon tells the commands of its host: RUN_DIR/<session>.json, and beside it the socket
-// RUN_DIR/<session>.sock on which it answers. Written after the socket listens and removed before it
-// stops, so a record whose socket refuses belongs to a daemon that died: whoever finds that removes
-// both. Local to the host and gone with a boot; never on the store.
+// RUN_DIR/<session>.sock on which it answers. Written after the socket listens and removed before
+// it stops, so a record whose socket refuses belongs to a daemon that died: whoever finds that
+// removes both. Local to the host and gone with a boot; never on the store.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@
 namespace quoin {
 
 struct MountRecord {
-  std::string session;      // 32 hexadecimal digits
-  std::string store;        // the folder, absolute
+  std::string session;  // 32 hexadecimal digits
+  std::string store;    // the folder, absolute
   std::string store_id;
   std::string mount_point;  // absolute
   int64_t daemon_pid = 0;
   std::string version;
-  std::string since;        // UTC
-  std::string log;          // "" if it logs to its terminal
+  std::string since;  // UTC
+  std::string log;    // "" if it logs to its terminal
 
   Json ToJson() const;
   // kCorrupt if a member is missing.

@@ -104,11 +104,11 @@ ProbeReport ProbeSparseFiles(const std::string& folder) {
   }
   const int64_t allocated = AllocatedBytes(file.number());
   if (allocated < 0 || allocated > kMostAllocated) {
-    return ProbeReport{"", Verdict::kMissing,
-                       fmt::format("a file with one block at 1 GiB takes {}",
-                                   FormatSize(static_cast<uint64_t>(std::max<int64_t>(
-                                       allocated, 0)))),
-                       "space is used only as data is written"};
+    return ProbeReport{
+        "", Verdict::kMissing,
+        fmt::format("a file with one block at 1 GiB takes {}",
+                    FormatSize(static_cast<uint64_t>(std::max<int64_t>(allocated, 0)))),
+        "space is used only as data is written"};
   }
   return ProbeReport{"", Verdict::kOk, "holes take no space, and st_blocks shows it", ""};
 }
@@ -148,7 +148,8 @@ ProbeReport ProbePunchHole(const std::string& folder) {
   const bool zeros =
       pread(file.number(), block.data(), block.size(), 0) == static_cast<ssize_t>(block.size()) &&
       std::all_of(block.begin(), block.end(), [](char byte) { return byte == 0; });
-  if (!zeros) return ProbeReport{"", Verdict::kFatal, "a punched hole does not read zero", kDurable};
+  if (!zeros)
+    return ProbeReport{"", Verdict::kFatal, "a punched hole does not read zero", kDurable};
   if (AllocatedBytes(file.number()) >= before) {
     return ProbeReport{"", Verdict::kMissing, "a punched hole keeps its space", guarantee};
   }

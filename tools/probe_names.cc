@@ -21,8 +21,7 @@ namespace {
 
 constexpr int kProcesses = 4;
 constexpr int kRounds = 50;
-constexpr const char* kOneWriter =
-    "one writer: two hosts could change one VDI at the same time";
+constexpr const char* kOneWriter = "one writer: two hosts could change one VDI at the same time";
 constexpr const char* kNamesAreUnique = "names: two hosts could make one name at the same time";
 constexpr const char* kWholeFiles =
     "small files appear whole: a reader could find a VDI without its metadata";
@@ -84,8 +83,8 @@ ProbeReport ProbeLocks(const std::string& folder) {
     return ProbeFailed("locks", "cannot lock from a second process", kOneWriter);
   }
   if (taken_by_holder != 0) {
-    report.found = fmt::format("open-file-description locks do not work: {}",
-                               std::strerror(taken_by_holder));
+    report.found =
+        fmt::format("open-file-description locks do not work: {}", std::strerror(taken_by_holder));
     return report;
   }
   if (!IsTaken(TryLock(file.number()))) {
@@ -208,10 +207,9 @@ ProbeReport ProbeRename(const std::string& folder) {
   }
   switch (reader.AwaitEnd()) {
     case 0:
-      return ProbeReport{"", Verdict::kOk,
-                         fmt::format("a reader found one whole file at each of {} replacements",
-                                     kRenames),
-                         ""};
+      return ProbeReport{
+          "", Verdict::kOk,
+          fmt::format("a reader found one whole file at each of {} replacements", kRenames), ""};
     case kMissingName:
       return ProbeReport{"", Verdict::kFatal, "a name is missing while it is replaced",
                          kWholeFiles};
@@ -229,10 +227,10 @@ ProbeReport ProbeNames(const std::string& folder) {
   const std::string odd = folder + "/\xc3\xa4 b\xff:\"*";
   for (const std::string& path : {longest, odd}) {
     if (!OpenFile(path, O_RDWR | O_CREAT | O_EXCL)) {
-      return ProbeReport{"", Verdict::kMissing,
-                         fmt::format("cannot make a name of 255 bytes or of any bytes: {}",
-                                     std::strerror(errno)),
-                         "names as on ext4: some names of VDIs are refused"};
+      return ProbeReport{
+          "", Verdict::kMissing,
+          fmt::format("cannot make a name of 255 bytes or of any bytes: {}", std::strerror(errno)),
+          "names as on ext4: some names of VDIs are refused"};
     }
   }
   if (!OpenFile(folder + "/case", O_RDWR | O_CREAT | O_EXCL) ||

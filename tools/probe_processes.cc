@@ -30,8 +30,8 @@ struct Unmapper {
 };
 
 std::unique_ptr<SharedRace, Unmapper> NewSharedRace() {
-  void* memory = mmap(nullptr, sizeof(SharedRace), PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(SharedRace), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
   return std::unique_ptr<SharedRace, Unmapper>(new (memory) SharedRace);
 }

@@ -10,9 +10,9 @@
 
 namespace quoin {
 
-// Runs `attempt(process, round)` in `processes` child processes for each round from 0, all starting a
-// round together, and returns how many attempts of each round returned true. Empty if the children
-// could not be started or did not end in time; they are then killed.
+// Runs `attempt(process, round)` in `processes` child processes for each round from 0, all starting
+// a round together, and returns how many attempts of each round returned true. Empty if the
+// children could not be started or did not end in time; they are then killed.
 std::vector<int> RaceProcesses(int processes, int rounds,
                                const std::function<bool(int process, int round)>& attempt);
 

@@ -74,20 +74,19 @@ class TemporaryFolder {
 }  // namespace
 
 Result<std::vector<ProbeReport>> ProbeStorage(const std::string& directory) {
-  const std::string folder =
-      fmt::format("{}/.quoin-doctor-{}", directory, Id::Random().ToString());
+  const std::string folder = fmt::format("{}/.quoin-doctor-{}", directory, Id::Random().ToString());
   const SignalsHeldBack signals;
   if (mkdir(folder.c_str(), 0700) != 0) {
-    return FailSystem(errno, fmt::format("cannot examine {}: cannot make a folder in it",
-                                         directory));
+    return FailSystem(errno,
+                      fmt::format("cannot examine {}: cannot make a folder in it", directory));
   }
   const TemporaryFolder traces(folder);
   std::vector<ProbeReport> reports;
   for (const Probe& probe : kProbes) {
     const std::string own_folder = folder + "/" + probe.name;
     if (mkdir(own_folder.c_str(), 0700) != 0) {
-      return FailSystem(errno, fmt::format("cannot examine {}: cannot make a folder in it",
-                                           directory));
+      return FailSystem(errno,
+                        fmt::format("cannot examine {}: cannot make a folder in it", directory));
     }
     reports.push_back(probe.run(own_folder));
     reports.back().probe = probe.name;

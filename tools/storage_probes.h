@@ -1,7 +1,7 @@
 // `quoin doctor`: is a folder's storage fit for a store? Each probe tries one property through real
 // system calls, from several processes where that matters: this is the one place outside the seam
-// that does, because it is the storage itself that is asked. Everything happens in a folder of its own
-// inside the one that is probed, which is removed at the end; a crash leaves it
+// that does, because it is the storage itself that is asked. Everything happens in a folder of its
+// own inside the one that is probed, which is removed at the end; a crash leaves it
 // (".quoin-doctor-<id>"), and it may then be removed by hand. One thread; forks.
 #pragma once
 
@@ -19,10 +19,10 @@ enum class Verdict {
 };
 
 struct ProbeReport {
-  std::string probe;      // "locks", "rename", ...: a stable word
+  std::string probe;  // "locks", "rename", ...: a stable word
   Verdict verdict = Verdict::kOk;
-  std::string found;      // what was seen, one sentence
-  std::string guarantee;  // what falls without it; "" if ok
+  std::string found;         // what was seen, one sentence
+  std::string guarantee;     // what falls without it; "" if ok
   double milliseconds = -1;  // the cost that was measured; < 0 if none was
 };
 

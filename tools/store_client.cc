@@ -33,8 +33,7 @@ Result<Json> StoreClient::Run(const StoreRequest& request) {
 }
 
 void StoreClient::PutOwnerFirst(const StoreRequest& request) {
-  const std::string& vdi =
-      request.snapshots.empty() ? request.vdi : request.snapshots.front().vdi;
+  const std::string& vdi = request.snapshots.empty() ? request.vdi : request.snapshots.front().vdi;
   if (mounts_.size() < 2 || vdi.empty()) return;
   const StoreLayout layout(root_);
   const Result<NameFacts> facts = Names(file_system_, layout).Lookup(vdi);
@@ -70,9 +69,9 @@ Result<StoreAnswer> StoreClient::RunHere(const StoreRequest& request) {
 
 StoreAnswer StoreClient::AskOwner(const StoreRequest& request, StoreAnswer answer) {
   if (answer.owner_session.empty()) return answer;
-  const auto owner = std::find_if(
-      mounts_.begin(), mounts_.end(),
-      [&](const MountRecord& mount) { return mount.session == answer.owner_session; });
+  const auto owner = std::find_if(mounts_.begin(), mounts_.end(), [&](const MountRecord& mount) {
+    return mount.session == answer.owner_session;
+  });
   if (owner == mounts_.end()) return answer;
   const Result<Json> json = AskDaemon(run_dir_, *owner, request.ToJson(), kWorkPatience);
   if (json) return StoreAnswer::FromJson(*json);

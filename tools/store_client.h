@@ -1,6 +1,7 @@
 // Gets a request done: by a daemon of this host that has the store mounted, by the daemon of
 // this host that owns the VDI, or by this process, in that order. Owned by one verb of one command;
-// one thread. A Store of this process is opened only when it is needed and closed before Run returns.
+// one thread. A Store of this process is opened only when it is needed and closed before Run
+// returns.
 #pragma once
 
 #include <string>

@@ -89,8 +89,8 @@ Result<Json> Create(Store& store, const StoreRequest& request) {
   return Json{{"id", id.ToString()}};
 }
 
-// "cannot <act>: <what>"; what the storage itself refused speaks of paths inside the store, which say
-// nothing to users without the act.
+// "cannot <act>: <what>"; what the storage itself refused speaks of paths inside the store, which
+// say nothing to users without the act.
 Error AsRefusal(const Store& store, Error error, const std::string& act) {
   if (error.what.find(store.root() + "/") == std::string::npos) {
     return InForm(std::move(error), act);
@@ -139,10 +139,10 @@ Result<Json> List(Store& store, const StoreRequest& request) {
   Json list = Json::array();
   for (const NamedVdi& vdi : vdis) list.push_back(ListedVdi(store, vdi, request.details));
   for (const std::string& name : damaged) {
-    const Error error{ErrorCode::kCorrupt,
-                      fmt::format("cannot list {}: the file that holds its id is damaged",
-                                  Shown(name)),
-                      "quoin check says which VDI has lost its name"};
+    const Error error{
+        ErrorCode::kCorrupt,
+        fmt::format("cannot list {}: the file that holds its id is damaged", Shown(name)),
+        "quoin check says which VDI has lost its name"};
     list.push_back(Json{{"name", name}, {"id", nullptr}, {"error", ToJson(error)}});
   }
   return list;
@@ -162,11 +162,11 @@ Result<Json> Resize(Store& store, const StoreRequest& request) {
   QUOIN_ASSIGN(const Id id, FindVdi(store, request.vdi));
   QUOIN_ASSIGN(const VdiInfo info, store.Describe(id));
   if (request.size_bytes < info.size_bytes && !request.allow_shrink) {
-    return Fail(ErrorCode::kInvalid,
-                fmt::format("{} is less than its size of {}, and what lies beyond would be lost",
-                            FormatSize(request.size_bytes), FormatSize(info.size_bytes)),
-                fmt::format("to lose it: quoin resize {} {} --shrink", request.vdi,
-                            request.size_bytes));
+    return Fail(
+        ErrorCode::kInvalid,
+        fmt::format("{} is less than its size of {}, and what lies beyond would be lost",
+                    FormatSize(request.size_bytes), FormatSize(info.size_bytes)),
+        fmt::format("to lose it: quoin resize {} {} --shrink", request.vdi, request.size_bytes));
   }
   QUOIN_TRY(store.ResizeVdi(id, request.size_bytes, request.allow_shrink,
                             /*through_handle=*/false));
@@ -234,8 +234,8 @@ Result<Json> Clone(Store& store, const StoreRequest& request) {
   QUOIN_ASSIGN(const Id id, FindVdi(store, request.vdi));
   FoldersOfName folders(store);
   QUOIN_TRY(folders.Make(request.new_name));
-  QUOIN_ASSIGN(const Id clone, store.CloneVdi(id, request.snapshot, request.new_name,
-                                              AttributesFor(request)));
+  QUOIN_ASSIGN(const Id clone,
+               store.CloneVdi(id, request.snapshot, request.new_name, AttributesFor(request)));
   folders.KeepThem();
   return Json{{"id", clone.ToString()}};
 }
@@ -255,7 +255,8 @@ Result<Json> ListLocks(Store& store, const StoreRequest& request) {
   for (const NamedVdi& vdi : vdis) {
     const Result<LockStatus> status = store.InspectLock(vdi.id);
     if (!status) {
-      const Error error = AsRefusal(store, status.error(), "look at the lock of " + Shown(vdi.name));
+      const Error error =
+          AsRefusal(store, status.error(), "look at the lock of " + Shown(vdi.name));
       list.push_back(Json{{"vdi", vdi.name}, {"state", "unknown"}, {"error", ToJson(error)}});
     } else if (request.all || status->held || status->damaged || !status->record.clean) {
       list.push_back(LockJson(vdi.name, *status));
@@ -301,8 +302,7 @@ constexpr std::array kOperations = {
               }},
     Operation{"info", Info,
               [](const StoreRequest& r) {
-                return "describe " +
-                       (r.snapshot.empty() ? Shown(r.vdi) : Shown(r.vdi, r.snapshot));
+                return "describe " + (r.snapshot.empty() ? Shown(r.vdi) : Shown(r.vdi, r.snapshot));
               }},
     Operation{"resize", Resize,
               [](const StoreRequest& r) {
@@ -352,8 +352,7 @@ std::string OtherOwner(Store& store, const StoreRequest& request) {
     const Result<LockStatus> lock = store.InspectLock(facts->vdi);
     if (!lock || !lock->held || lock->damaged) continue;
     const LockRecord& owner = lock->record;
-    const bool same_machine =
-        owner.host == store.self().host && owner.boot == store.self().boot;
+    const bool same_machine = owner.host == store.self().host && owner.boot == store.self().boot;
     if (same_machine && owner.session != store.self().session) return owner.session.ToString();
   }
   return {};
@@ -374,9 +373,9 @@ StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request) {
       std::find_if(kOperations.begin(), kOperations.end(),
                    [&](const Operation& candidate) { return candidate.verb == request.verb; });
   if (operation == kOperations.end()) {
-    answer.error = Error{ErrorCode::kUnsupported,
-                         fmt::format("cannot do '{}': quoin {} does not know it", request.verb,
-                                     QUOIN_VERSION)};
+    answer.error = Error{
+        ErrorCode::kUnsupported,
+        fmt::format("cannot do '{}': quoin {} does not know it", request.verb, QUOIN_VERSION)};
     return answer;
   }
   Result<Json> result = operation->run(store, request);

@@ -94,9 +94,9 @@ Result<StoreRequest> StoreRequest::FromJson(const Json& json) {
   reader.Read("details", request.details);
   reader.Read("all", request.all);
   if (!reader.wrong().empty()) {
-    return Fail(ErrorCode::kInvalid,
-                fmt::format("cannot answer a request whose '{}' is of the wrong kind",
-                            reader.wrong()));
+    return Fail(
+        ErrorCode::kInvalid,
+        fmt::format("cannot answer a request whose '{}' is of the wrong kind", reader.wrong()));
   }
   return request;
 }

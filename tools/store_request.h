@@ -18,10 +18,10 @@ namespace quoin {
 inline constexpr int kControlProtocol = 1;
 
 struct StoreRequest {
-  std::string verb;      // a row of the table in store_operations.cc
-  std::string vdi;       // a name; the beginning of names for "list"
-  std::string snapshot;  // of that VDI
-  std::string new_name;  // of the VDI or snapshot that is made or renamed
+  std::string verb;                     // a row of the table in store_operations.cc
+  std::string vdi;                      // a name; the beginning of names for "list"
+  std::string snapshot;                 // of that VDI
+  std::string new_name;                 // of the VDI or snapshot that is made or renamed
   std::vector<SnapshotName> snapshots;  // of "snap create"
   uint64_t size_bytes = 0;
   uint32_t uid = 0;  // owner of what is made

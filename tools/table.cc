@@ -11,8 +11,9 @@ namespace {
 
 // Columns that a UTF-8 text takes, near enough for names: one for each code point.
 size_t WidthOf(const std::string& text) {
-  return static_cast<size_t>(std::count_if(
-      text.begin(), text.end(), [](char byte) { return (static_cast<uint8_t>(byte) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
+    return (static_cast<uint8_t>(byte) & 0xc0) != 0x80;
+  }));
 }
 
 std::string Padded(const std::string& text, size_t width, Table::Align align) {

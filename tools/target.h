@@ -19,7 +19,8 @@ struct Target {
 };
 
 // The store is, in this order: that of the paths among the arguments, `store_option`, $QUOIN_STORE,
-// that of the mounted tree or of the store in which the working folder lies. An error is wrong usage.
+// that of the mounted tree or of the store in which the working folder lies. An error is wrong
+// usage.
 Result<Target> ChooseTarget(const std::string& store_option,
                             const std::vector<std::string>& arguments);
 

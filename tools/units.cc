@@ -59,11 +59,10 @@ Result<uint64_t> ParseVdiSize(std::string_view text) {
   const uint64_t bytes = number << (10 * power);
   if (bytes > kMaxVdiBytes) return TooLarge(text);
   if (bytes % kSectorBytes != 0) {
-    return Fail(ErrorCode::kInvalid,
-                fmt::format("{} bytes is no multiple of {} bytes, a disk's sector", bytes,
-                            kSectorBytes),
-                fmt::format("the next larger size is {}",
-                            (bytes / kSectorBytes + 1) * kSectorBytes));
+    return Fail(
+        ErrorCode::kInvalid,
+        fmt::format("{} bytes is no multiple of {} bytes, a disk's sector", bytes, kSectorBytes),
+        fmt::format("the next larger size is {}", (bytes / kSectorBytes + 1) * kSectorBytes));
   }
   return bytes;
 }

@@ -1,5 +1,5 @@
-// `quoin unmount`: takes a tree down and waits until its daemon has flushed, let go of every VDI and
-// ended. Stateless.
+// `quoin unmount`: takes a tree down and waits until its daemon has flushed, let go of every VDI
+// and ended. Stateless.
 #pragma once
 
 #include <string>

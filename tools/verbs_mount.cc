@@ -35,8 +35,8 @@ std::optional<Json> StatusOf(const std::string& run_dir, const MountRecord& reco
 }
 
 // A mounted tree without a record here: "dead" if its daemon is gone, "unknown" if somebody answers
-// or hangs there (a daemon that keeps its record elsewhere). Asked by a child process, which may have
-// to be given up.
+// or hangs there (a daemon that keeps its record elsewhere). Asked by a child process, which may
+// have to be given up.
 std::string StateWithoutRecord(const std::string& mount_point) {
   constexpr int kGone = 3;
   ChildProcess child([&] {
@@ -82,11 +82,11 @@ int ShowStatus(const Invocation& invocation, const std::string& mount) {
       if (mount_point == normal || mount_point == MountPointPath(mount)) chosen.push_back(status);
     }
     if (chosen.empty()) {
-      return Report(Error{ErrorCode::kNotFound,
-                          fmt::format("cannot show the status of {}: no tree is mounted there",
-                                      normal),
-                          "quoin status lists the mounted trees"},
-                    kFailed);
+      return Report(
+          Error{ErrorCode::kNotFound,
+                fmt::format("cannot show the status of {}: no tree is mounted there", normal),
+                "quoin status lists the mounted trees"},
+          kFailed);
     }
     list = std::move(chosen);
   }

@@ -140,7 +140,8 @@ void AddSnapGroup(CLI::App& app, Invocation& invocation) {
   CLI::App* snap = AddVerbGroup(app, "snap", "Take, list and remove snapshots");
   const auto arguments = std::make_shared<SnapshotArguments>();
   CLI::App* create = AddVerb(*snap, invocation, "create", "Take a snapshot of one or more VDIs");
-  create->add_option(kSnapshotForm, arguments->names, "Several at once are one instant")->required();
+  create->add_option(kSnapshotForm, arguments->names, "Several at once are one instant")
+      ->required();
   SetAction(*create, invocation,
             [&invocation, arguments] { return CreateSnapshots(invocation, arguments->names); });
 

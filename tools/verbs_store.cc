@@ -90,8 +90,8 @@ void PrintCheck(const CheckReport& report) {
     fmt::print("{}: {}: {}\n", ToWord(finding.severity), finding.object, finding.what);
     if (!finding.next.empty()) fmt::print("  {}\n", finding.next);
   }
-  fmt::print("{} VDIs, {} snapshots, {} layers: {}\n", report.vdis, report.snapshots,
-             report.layers, report.IsDamaged() ? "damaged" : "no damage");
+  fmt::print("{} VDIs, {} snapshots, {} layers: {}\n", report.vdis, report.snapshots, report.layers,
+             report.IsDamaged() ? "damaged" : "no damage");
 }
 
 int Check(const Invocation& invocation) {
@@ -100,14 +100,13 @@ int Check(const Invocation& invocation) {
   PosixFileSystem file_system;
   boost::system::error_code error;
   const boost::filesystem::path scratch =
-      boost::filesystem::temp_directory_path(error) /
-      ("quoin-check-" + Id::Random().ToString());
+      boost::filesystem::temp_directory_path(error) / ("quoin-check-" + Id::Random().ToString());
   if (!error) boost::filesystem::create_directory(scratch, error);
   if (error) {
-    return Report(Error{ErrorCode::kIo,
-                        "cannot make a folder for copies of databases: " + error.message(),
-                        "name a folder with room by TMPDIR"},
-                  kFailed);
+    return Report(
+        Error{ErrorCode::kIo, "cannot make a folder for copies of databases: " + error.message(),
+              "name a folder with room by TMPDIR"},
+        kFailed);
   }
   StoreCheck check(file_system, target->root, file_system, scratch.string());
   const Result<CheckReport> report = check.Run();
@@ -134,7 +133,8 @@ void AddStoreVerbs(CLI::App& app, Invocation& invocation) {
   SetAction(*init, invocation,
             [directory, compression] { return Initialise(*directory, *compression); });
 
-  CLI::App* doctor = AddVerb(app, invocation, "doctor", "Examine whether storage is fit for a store");
+  CLI::App* doctor =
+      AddVerb(app, invocation, "doctor", "Examine whether storage is fit for a store");
   doctor->add_option("DIR", *directory, "A folder on that storage")->required();
   AddJsonOption(*doctor, invocation);
   SetAction(*doctor, invocation,

@@ -138,8 +138,9 @@ void AddListing(CLI::App& app, Invocation& invocation) {
   list->add_option("PREFIX", arguments->vdi, "Only VDIs whose names begin so: lab/");
   list->add_flag("-l", arguments->details, "With size, space used, snapshots, writer and time");
   AddJsonOption(*list, invocation);
-  SetAction(*list, invocation,
-            [&invocation, arguments] { return List(invocation, arguments->vdi, arguments->details); });
+  SetAction(*list, invocation, [&invocation, arguments] {
+    return List(invocation, arguments->vdi, arguments->details);
+  });
 
   CLI::App* info = AddVerb(app, invocation, "info", "Show all that is known of a VDI or snapshot");
   info->add_option("VDI[@SNAPSHOT]", arguments->vdi, "The VDI or snapshot")->required();

@@ -26,8 +26,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-[[noreturn]] void Execute(const std::vector<std::string>& words, const std::string& folder,
-                          int out, int err) {
+[[noreturn]] void Execute(const std::vector<std::string>& words, const std::string& folder, int out,
+                          int err) {
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -168,8 +168,8 @@ std::string CommandTest::FolderOf(const std::string& vdi) {
                                      const std::string& words) {
   const auto failure = [&](const char* why) {
     return ::testing::AssertionFailure()
-           << why << "; status " << result.status << ", expected " << status << "\nerrors: "
-           << result.err << "\noutput: " << result.out;
+           << why << "; status " << result.status << ", expected " << status
+           << "\nerrors: " << result.err << "\noutput: " << result.out;
   };
   if (result.status != status) return failure("another exit status");
   if (!result.err.starts_with("quoin: cannot ")) return failure("errors of another form");
@@ -190,8 +190,8 @@ std::string CommandTest::FolderOf(const std::string& vdi) {
 
 ::testing::AssertionResult IsDone(const CommandResult& result) {
   if (result.status == 0 && result.err.empty()) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "status " << result.status << "\nerrors: " << result.err
-                                       << "\noutput: " << result.out;
+  return ::testing::AssertionFailure()
+         << "status " << result.status << "\nerrors: " << result.err << "\noutput: " << result.out;
 }
 
 std::string ReadFile(const std::string& path) {

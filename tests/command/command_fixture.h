@@ -1,6 +1,6 @@
-// Runs the command that was built with the tests as a user would: child processes with their output,
-// errors and exit status, on a store in a temporary folder, with run, state and log folders of the
-// test's own. Unmounts and ends what a test leaves behind.
+// Runs the command that was built with the tests as a user would: child processes with their
+// output, errors and exit status, on a store in a temporary folder, with run, state and log folders
+// of the test's own. Unmounts and ends what a test leaves behind.
 #pragma once
 
 #include <gtest/gtest.h>

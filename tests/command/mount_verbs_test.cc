@@ -179,8 +179,8 @@ TEST_F(MountVerbsTest, AVdiMayBePointedAtInATree) {
   EXPECT_TRUE(IsRefused(Quoin({"info", "/etc/passwd"}), 2, "no tree that is mounted"));
   EXPECT_TRUE(IsRefused(Quoin({"info", mount() + "/.quoin/version"}), 2, "neither"));
   ASSERT_TRUE(IsDone(Quoin({"init", Path("other")})));
-  EXPECT_TRUE(IsRefused(
-      Quoin({"--store", Path("other"), "info", mount() + "/vdis/lab/web01"}), 2, "one store"));
+  EXPECT_TRUE(IsRefused(Quoin({"--store", Path("other"), "info", mount() + "/vdis/lab/web01"}), 2,
+                        "one store"));
   UnmountStore();
 }
 
@@ -293,6 +293,30 @@ TEST_F(MountVerbsTest, TheLogIsWrittenWhereItIsAskedFor) {
   EXPECT_EQ(log.substr(0, Path("log").size()), Path("log"));
   UnmountStore();
   EXPECT_NE(ReadFile(log).find("ended"), std::string::npos);
+}
+
+TEST_F(MountVerbsTest, OddAndLongPathsWork) {
+  const std::string odd = Path("a mount \\ with\todd letters");
+  fs::create_directories(odd);
+  const std::string long_run_dir = Path(std::string(120, 'r'));  // more than a socket's address
+  setenv("QUOIN_RUN_DIR", long_run_dir.c_str(), 1);
+  ASSERT_TRUE(IsDone(Quoin({"mount", store(), odd, "--threads", "2"})));
+  ASSERT_EQ(Status().size(), 1u);
+  EXPECT_EQ(Status()[0]["mountpoint"], odd);
+  EXPECT_EQ(Status()[0]["state"], "mounted");
+  EXPECT_TRUE(IsDone(Quoin({"create", odd + "/vdis/web01", "1M"})));
+  EXPECT_TRUE(IsDone(Quoin({"unmount", odd})));
+  EXPECT_EQ(Status(), nlohmann::json::array());
+}
+
+TEST_F(MountVerbsTest, OnlyItsUserMayAskADaemon) {
+  MountStore();
+  const std::vector<MountRecord> records = ReadMountRecords(run_dir());
+  ASSERT_EQ(records.size(), 1u);
+  struct stat facts = {};
+  ASSERT_EQ(stat(SocketPath(run_dir(), records[0].session).c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 0777, 0600u);
+  UnmountStore();
 }
 
 TEST_F(MountVerbsTest, RubbishOnTheSocketDoesNotDisturbTheDaemon) {

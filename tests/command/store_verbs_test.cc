@@ -26,8 +26,9 @@ TEST_F(StoreVerbsTest, InitTakesAnEmptyFolderAndKeepsItsHandsOffOthers) {
 
 TEST_F(StoreVerbsTest, WhatIsNoStoreIsRefusedByEveryVerb) {
   const std::vector<std::vector<std::string>> verbs = {
-      {"ls"},           {"create", "web01", "1M"}, {"check"},        {"lock", "ls"},
-      {"info", "web01"}, {"snap", "ls", "web01"},  {"rm", "web01"}};
+      {"ls"},         {"create", "web01", "1M"}, {"check"},
+      {"lock", "ls"}, {"info", "web01"},         {"snap", "ls", "web01"},
+      {"rm", "web01"}};
   for (const auto& words : verbs) {
     EXPECT_TRUE(IsRefused(OnStore(words), 1, "quoin init")) << "missing folder";
   }

@@ -1,4 +1,7 @@
 // What the command says to command lines: help, and wrong usage.
+#include <iterator>
+#include <sstream>
+
 #include "tests/command/command_fixture.h"
 #include "tests/support/result_matchers.h"
 #include "tools/units.h"
@@ -9,18 +12,46 @@ namespace {
 class UsageTest : public CommandTest {};
 
 TEST_F(UsageTest, EveryVerbHasHelp) {
-  const std::vector<std::vector<std::string>> verbs = {
-      {},           {"init"},         {"mount"},       {"unmount"},        {"doctor"},
-      {"ls"},       {"info"},         {"create"},      {"resize"},         {"rm"},
-      {"mv"},       {"snap"},         {"snap", "create"}, {"snap", "ls"},  {"snap", "rm"},
-      {"snap", "rename"}, {"snap", "protect"}, {"snap", "unprotect"}, {"clone"}, {"rollback"},
-      {"check"},    {"lock"},         {"lock", "ls"},  {"lock", "show"},   {"lock", "break"},
-      {"status"}};
-  for (std::vector<std::string> words : verbs) {
+  for (const std::string verb : {"",
+                                 "init",
+                                 "mount",
+                                 "unmount",
+                                 "doctor",
+                                 "ls",
+                                 "info",
+                                 "create",
+                                 "resize",
+                                 "rm",
+                                 "mv",
+                                 "snap",
+                                 "snap create",
+                                 "snap ls",
+                                 "snap rm",
+                                 "snap rename",
+                                 "snap protect",
+                                 "snap unprotect",
+                                 "clone",
+                                 "rollback",
+                                 "check",
+                                 "lock",
+                                 "lock ls",
+                                 "lock show",
+                                 "lock break",
+                                 "status"}) {
+    std::istringstream text(verb);
+    std::vector<std::string> words{std::istream_iterator<std::string>(text), {}};
     words.push_back("--help");
     const CommandResult result = Quoin(words);
     EXPECT_TRUE(IsDone(result));
-    EXPECT_NE(result.out.find("Usage:"), std::string::npos) << words[0];
+    EXPECT_NE(result.out.find("Usage:"), std::string::npos) << verb;
+  }
+}
+
+TEST_F(UsageTest, VerbsThatDoNotExistYetAreNotOffered) {
+  const std::string help = Quoin({"--help"}).out;
+  for (const char* verb : {"gc", "scrub", "seal", "send", "receive", "import", "export", "top"}) {
+    EXPECT_EQ(help.find(std::string("  ") + verb + " "), std::string::npos) << verb;
+    EXPECT_TRUE(IsRefused(Quoin({verb}), 2, "--help")) << verb;
   }
 }
 
@@ -51,9 +82,15 @@ TEST_F(UsageTest, WrongCommandLinesAreStatusTwo) {
 TEST_F(UsageTest, SizesThatNoVdiCanHaveAreStatusTwo) {
   MakeStore();
   const std::vector<std::pair<std::string, std::string>> sizes = {
-      {"1000", "no multiple of 512"}, {"257T", "256 TiB"},   {"99999999999999999999", "256 TiB"},
-      {"20Q", "no size"},             {"", "no size"},       {"G", "no size"},
-      {"1.5G", "no size"},            {"0x1000", "no size"}, {"-5", "negative"},
+      {"1000", "no multiple of 512"},
+      {"257T", "256 TiB"},
+      {"99999999999999999999", "256 TiB"},
+      {"20Q", "no size"},
+      {"", "no size"},
+      {"G", "no size"},
+      {"1.5G", "no size"},
+      {"0x1000", "no size"},
+      {"-5", "negative"},
       {"-20G", "negative"},
   };
   for (const auto& [size, reason] : sizes) {
@@ -65,9 +102,9 @@ TEST_F(UsageTest, SizesThatNoVdiCanHaveAreStatusTwo) {
 
 TEST_F(UsageTest, NamesThatNoVdiCanHaveAreStatusTwo) {
   MakeStore();
-  for (const std::string& name : {std::string("a@b"), std::string("a/../b"), std::string(".."),
-                                  std::string("a//b"), std::string("a/"),
-                                  std::string(256, 'n'), std::string()}) {
+  for (const std::string& name :
+       {std::string("a@b"), std::string("a/../b"), std::string(".."), std::string("a//b"),
+        std::string("a/"), std::string(256, 'n'), std::string()}) {
     EXPECT_TRUE(IsRefused(OnStore({"create", name, "1M"}), 2, "cannot create")) << name;
   }
   ASSERT_TRUE(IsDone(OnStore({"create", std::string(255, 'n'), "1M"})));
@@ -97,11 +134,16 @@ TEST_F(UsageTest, AStoreMustBeNamedOrFound) {
 }
 
 TEST(SizeTextTest, SizesAreReadInPowersOf1024) {
-  const std::vector<std::pair<std::string, uint64_t>> sizes = {
-      {"0", 0},           {"512", 512},          {"1K", 1024},
-      {"64KiB", 65536},   {"512M", 512u << 20},  {"20G", uint64_t{20} << 30},
-      {"1T", uint64_t{1} << 40}, {"256T", uint64_t{256} << 40}, {"3g", uint64_t{3} << 30},
-      {"4096B", 4096}};
+  const std::vector<std::pair<std::string, uint64_t>> sizes = {{"0", 0},
+                                                               {"512", 512},
+                                                               {"1K", 1024},
+                                                               {"64KiB", 65536},
+                                                               {"512M", 512u << 20},
+                                                               {"20G", uint64_t{20} << 30},
+                                                               {"1T", uint64_t{1} << 40},
+                                                               {"256T", uint64_t{256} << 40},
+                                                               {"3g", uint64_t{3} << 30},
+                                                               {"4096B", 4096}};
   for (const auto& [text, bytes] : sizes) {
     ASSERT_OK_AND_ASSIGN(const uint64_t parsed, ParseVdiSize(text));
     EXPECT_EQ(parsed, bytes) << text;

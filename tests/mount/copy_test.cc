@@ -113,7 +113,43 @@ TEST_F(CopyTest, CpOfASnapshotIsACloneThatMovesNoData) {
   EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
 }
 
-// The kernel sends at most 4 GiB at once, and cp one request per extent of data.
+// cp leaves out blocks of zeros even where the snapshot has them as data.
+TEST_F(CopyTest, CpOfASnapshotWithZerosInItsDataIsACloneToo) {
+  ASSERT_EQ(CreateWithSize(tree_.vdi("a"), 64 * kMiB), 0);
+  std::string bytes = Pattern(1, 16 * kMiB);
+  for (size_t at = 0; at < bytes.size(); at += kMiB) bytes.replace(at, 12288, 12288, '\0');
+  ASSERT_EQ(WriteTo(tree_.vdi("a"), 8 * kMiB, Pattern(2, 16 * kMiB)), 0);
+  ASSERT_EQ(WriteTo(tree_.vdi("a"), 8 * kMiB, bytes), 0);
+  ASSERT_EQ(Touch(tree_.snapshot("a", "s")), 0);
+  const uint64_t before = tree_.StoreBytes();
+  Run({"cp", tree_.snapshot("a", "s"), tree_.vdi("b")});
+  EXPECT_LT(tree_.StoreBytes(), before + kSlack);
+  EXPECT_EQ(RunProgram({"cmp", tree_.snapshot("a", "s"), tree_.vdi("b")}).exit_status, 0);
+}
+
+TEST_F(CopyTest, ACopyThatIsChangedOnTheWayHoldsTheChanges) {
+  ASSERT_EQ(CreateWithSize(tree_.vdi("a"), 8 * kMiB), 0);
+  std::string expected = Pattern(1, 8 * kMiB);
+  ASSERT_EQ(WriteTo(tree_.vdi("a"), 0, expected), 0);
+  ASSERT_EQ(Touch(tree_.snapshot("a", "s")), 0);
+  const OpenFile source(tree_.snapshot("a", "s"), O_RDONLY);
+  const OpenFile target(tree_.vdi("b"), O_RDWR | O_CREAT);
+  expected.replace(5 * kMiB + 700, 5, "other");
+  for (size_t at = 0; at < expected.size(); at += 256 * kKiB) {
+    ASSERT_EQ(WriteAt(target.get(), at, expected.substr(at, 256 * kKiB)), 0);
+  }
+  ASSERT_EQ(WriteAt(target.get(), 3 * kMiB + 1, "late"), 0);
+  expected.replace(3 * kMiB + 1, 4, "late");
+  EXPECT_BYTES(ReadAt(target.get(), 0, 9 * kMiB), expected);
+  EXPECT_BYTES(ReadAt(source.get(), 0, 9 * kMiB), Pattern(1, 8 * kMiB));
+  ASSERT_EQ(fsync(target.get()), 0);
+  ASSERT_TRUE(tree_.Crash());
+  ASSERT_TRUE(tree_.Mount());
+  EXPECT_BYTES(ReadWhole(tree_.vdi("b")), expected);
+  EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
+}
+
+// The kernel sends at most 4 GiB at once, and newer versions of cp one request per extent of data.
 TEST_F(CopyTest, CpOfAnImageBeyondFourGibibytesIsACloneToo) {
   constexpr uint64_t kSize = 9 * kGiB;
   ASSERT_EQ(CreateWithSize(tree_.vdi("a"), kSize), 0);

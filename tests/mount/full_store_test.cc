@@ -50,7 +50,9 @@ class FullStoreTest : public ::testing::Test {
     ASSERT_TRUE(disk_.Start(folder_.path(), 64 * kMiB));
     ASSERT_TRUE(tree_.Start(disk_.path() + "/store"));
     ASSERT_EQ(CreateWithSize(tree_.vdi("a"), kGiB), 0);
-    ASSERT_EQ(WriteTo(tree_.vdi("a"), 0, Pattern(1, kMiB)), 0);
+    const OpenFile file(tree_.vdi("a"), O_WRONLY);
+    ASSERT_EQ(WriteAt(file.get(), 0, Pattern(1, kMiB)), 0);
+    ASSERT_EQ(fsync(file.get()), 0);
   }
 
   // Leaves no room; something beside the store that can be removed again.
@@ -100,6 +102,20 @@ TEST_F(FullStoreTest, WhatNeedsRoomIsRefusedAndNothingIsHarmed) {
   EXPECT_BYTES(ReadFrom(tree_.snapshot("a", "s"), 0, kMiB), Pattern(1, kMiB));
   EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 7), "changed");
   EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
+}
+
+// Neither write nor close has reported an error, so nothing may be missing.
+TEST_F(FullStoreTest, WhatWasWrittenAndClosedIsThereThoughTheStoreFilledUpBeforeTheClose) {
+  {
+    const OpenFile guest(tree_.vdi("a"), O_RDWR);
+    ASSERT_EQ(WriteAt(guest.get(), 0, Pattern(2, kMiB)), 0);
+    Fill();
+  }
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(2, kMiB));
+  MakeRoom();
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(2, kMiB));
+  ASSERT_TRUE(tree_.Remount());
+  EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(2, kMiB));
 }
 
 }  // namespace

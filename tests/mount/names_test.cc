@@ -161,6 +161,7 @@ TEST_F(NamesTest, NamesThatAreTakenOrNotAllowed) {
   EXPECT_EQ(OpenFile(tree_.vdi("a"), O_RDWR | O_CREAT | O_EXCL).error(), EEXIST);
   EXPECT_EQ(Mkdir("a"), EEXIST);
   EXPECT_EQ(Mkdir("lab"), EEXIST);
+  EXPECT_EQ(OpenFile(tree_.vdi("with@sign"), O_RDONLY).error(), ENOENT);
   EXPECT_EQ(Create("with@sign"), EINVAL);
   EXPECT_EQ(Mkdir("with@sign"), EINVAL);
   EXPECT_EQ(Move("a", "with@sign"), EINVAL);
