@@ -12,7 +12,7 @@ namespace quoin {
 
 // How long the kernel may use a name or attributes without asking again. One second bounds how old
 // another host's change can look; changes made on this host are announced to the kernel.
-inline constexpr double kNameSeconds = 1.0;
+inline constexpr double kNameSeconds = 0;
 inline constexpr double kAttributeSeconds = 1.0;
 // A snapshot's attributes never change, nor do the fixed folders.
 inline constexpr double kFixedSeconds = 3600.0;
