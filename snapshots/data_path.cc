@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -41,26 +42,39 @@ Status DataPath::Write(uint64_t offset, std::span<const std::byte> bytes) {
   return WriteFirst(offset, bytes);
 }
 
-// Some block is not the head's data yet: complete partial blocks, write, then own. Until a block is
-// owned its bytes in the file mean nothing (they may be the rest of a discard or of an unrecorded
-// write), so such a block is always written whole, up to the end of the disk.
+// Some block is not the head's data yet. Until a block is owned its bytes in the file mean nothing
+// (they may be the rest of a discard or of an unrecorded write), so such a block is always written
+// whole, up to the end of the disk.
 Status DataPath::WriteFirst(uint64_t offset, std::span<const std::byte> bytes) {
   const uint64_t end = offset + bytes.size();
   const uint64_t first = offset / kBlockBytes;
-  const uint64_t count = (end - 1) / kBlockBytes - first + 1;
-  RangeLock::Held held(range_lock_, first, count);
-  const uint64_t block_start = first * kBlockBytes;
-  const uint64_t block_end = std::min((first + count) * kBlockBytes, size_bytes());
-  if (offset == block_start && end >= block_end) return WriteWholeBlocks(first, bytes);
-  // Read what surrounds the bytes in their first and last block, and write all in one call.
-  std::vector<std::byte> whole(block_end - block_start);
-  const auto front = std::span(whole).first(offset - block_start);
-  const auto back = std::span(whole).subspan(end - block_start);
-  QUOIN_TRY(ReadOver(head_.get(), below_, block_start, front));
-  QUOIN_TRY(ReadOver(head_.get(), below_, end, back));
-  std::memcpy(whole.data() + front.size(), bytes.data(), bytes.size());
-  QUOIN_TRY(head_->Write(block_start, whole));
-  Own(first, count, BlockState::kData);
+  RangeLock::Held held(range_lock_, first, (end - 1) / kBlockBytes - first + 1);
+  if (offset % kBlockBytes != 0) {
+    const size_t n = std::min<uint64_t>(bytes.size(), kBlockBytes - offset % kBlockBytes);
+    QUOIN_TRY(WritePart(offset, bytes.first(n)));
+    bytes = bytes.subspan(n);
+  }
+  // The disk's last block is whole if everything in it is written.
+  const size_t tail = end >= size_bytes() ? 0 : std::min<uint64_t>(bytes.size(), end % kBlockBytes);
+  const auto whole = bytes.first(bytes.size() - tail);
+  if (!whole.empty()) QUOIN_TRY(WriteWholeBlocks(BlocksOf(offset), whole));
+  return tail == 0 ? Status{} : WritePart(end - tail, bytes.last(tail));
+}
+
+// Part of one block, with its range held. A block that the head owns takes the bytes alone: other
+// requests may be writing the rest of it, without a lock. A block that it does not own is completed
+// from below.
+Status DataPath::WritePart(uint64_t offset, std::span<const std::byte> bytes) {
+  const uint64_t block = offset / kBlockBytes;
+  if (HeadOwnsData(block, 1)) return head_->Write(offset, bytes);
+  const uint64_t start = block * kBlockBytes;
+  std::array<std::byte, kBlockBytes> whole;
+  const std::span<std::byte> content =
+      std::span(whole).first(std::min(kBlockBytes, size_bytes() - start));
+  QUOIN_TRY(ReadOver(head_.get(), below_, start, content));
+  std::memcpy(content.data() + (offset - start), bytes.data(), bytes.size());
+  QUOIN_TRY(head_->Write(start, content));
+  Own(block, 1, BlockState::kData);
   return {};
 }
 

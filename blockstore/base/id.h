@@ -19,6 +19,11 @@ class Id {
   static Id Random();  // from the system's random source; aborts if there is none
   static std::optional<Id> Parse(std::string_view text);
 
+  // The sixteen bytes as formats on disk hold them.
+  static constexpr size_t kBytes = 16;
+  static constexpr Id FromBytes(const std::array<uint8_t, kBytes>& bytes) { return Id(bytes); }
+  constexpr const std::array<uint8_t, kBytes>& bytes() const { return bytes_; }
+
   std::string ToString() const;
   bool IsNull() const { return *this == Id(); }
 
@@ -28,7 +33,9 @@ class Id {
   auto operator<=>(const Id&) const = default;
 
  private:
-  std::array<uint8_t, 16> bytes_{};
+  explicit constexpr Id(const std::array<uint8_t, kBytes>& bytes) : bytes_(bytes) {}
+
+  std::array<uint8_t, kBytes> bytes_{};
 };
 
 struct IdHash {

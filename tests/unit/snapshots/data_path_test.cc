@@ -1,0 +1,152 @@
+// A disk's bytes over a simulated filesystem. Requests that meet in the middle of one another are
+// made to meet: a call of the seam is where the other request is let in.
+#include "snapshots/data_path.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blockstore/base/block.h"
+#include "tests/support/bytes.h"
+#include "tests/support/result_matchers.h"
+#include "tests/support/simulated_file_system.h"
+
+namespace quoin {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kDiskBytes = 64 * kMiB;
+
+class DataPathTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(fs_.MakeDirectory("/layers"));
+    data_.Replace({MakeHead("1-1"), {}, kDiskBytes, 0});
+  }
+
+  std::shared_ptr<Layer> MakeHead(const std::string& name) {
+    Result<std::unique_ptr<Layer>> made = Layer::Create(fs_, {"/layers", name}, kDiskBytes);
+    EXPECT_OK(made);
+    return made ? std::move(*made) : nullptr;
+  }
+
+  // What is there now goes below an empty head.
+  void Snapshot(const std::string& new_head) {
+    std::shared_ptr<Layer> head = MakeHead(new_head);
+    RequestGate::Closure closure(data_.gate());
+    data_.PushHead(std::move(head));
+  }
+
+  void Write(uint64_t offset, const std::string& bytes) {
+    EXPECT_OK(data_.Write(offset, AsBytes(bytes)));
+  }
+
+  std::string Read(uint64_t offset, size_t length) {
+    std::string bytes(length, '\xee');
+    const auto done = data_.Read(offset, std::as_writable_bytes(std::span(bytes)));
+    EXPECT_OK(done);
+    bytes.resize(done.value_or(0));
+    return bytes;
+  }
+
+  // Runs `other` in the middle of `request`: right before its first call of this kind.
+  void Within(Call call, const std::function<void()>& request, const std::function<void()>& other) {
+    bool done = false;
+    fs_.SetObserver([&](Call seen, const std::string&) {
+      if (seen != call || std::exchange(done, true)) return;
+      other();
+    });
+    request();
+    fs_.SetObserver(nullptr);
+    EXPECT_TRUE(done) << "the request never made that call";
+  }
+
+  SimulatedFileSystem fs_;
+  DataPath data_;
+};
+
+TEST_F(DataPathTest, AFirstWriteBesideOwnedBlocksLosesNoSectorThatAnotherRequestWritesMeanwhile) {
+  const std::string other = PatternOf(2, kSectorBytes);
+  for (const Call call : {Call::kRead, Call::kWrite}) {
+    SCOPED_TRACE(call == Call::kRead ? "before it reads" : "before it writes");
+    data_.Replace({MakeHead(call == Call::kRead ? "2-1" : "3-1"), {}, kDiskBytes, 0});
+    Write(11 * kBlockBytes, PatternOf(1, kBlockBytes));
+    // Block 10 is new and block 11 owned; the other request writes the last sector of block 11.
+    const std::string mine = PatternOf(3, kBlockBytes + kSectorBytes);
+    const auto request = [&] { Write(10 * kBlockBytes, mine); };
+    const auto meanwhile = [&] { Write(12 * kBlockBytes - kSectorBytes, other); };
+    if (call == Call::kWrite) {
+      Within(call, request, meanwhile);
+    } else {
+      bool let_in = false;  // it may well need no read
+      fs_.SetObserver([&](Call seen, const std::string&) {
+        if (seen == Call::kRead && !std::exchange(let_in, true)) meanwhile();
+      });
+      request();
+      fs_.SetObserver(nullptr);
+      if (!let_in) meanwhile();
+    }
+    EXPECT_EQ(Read(10 * kBlockBytes, mine.size()), mine);
+    EXPECT_EQ(Read(12 * kBlockBytes - kSectorBytes, kSectorBytes), other);
+  }
+}
+
+TEST_F(DataPathTest, TheSameInFrontOfTheNewBlocks) {
+  Write(9 * kBlockBytes, PatternOf(1, kBlockBytes));
+  const std::string mine = PatternOf(3, kBlockBytes + kSectorBytes);
+  const std::string other = PatternOf(2, kSectorBytes);
+  Within(
+      Call::kWrite, [&] { Write(10 * kBlockBytes - kSectorBytes, mine); },
+      [&] { Write(9 * kBlockBytes, other); });
+  EXPECT_EQ(Read(9 * kBlockBytes, kSectorBytes), other);
+  EXPECT_EQ(Read(10 * kBlockBytes - kSectorBytes, mine.size()), mine);
+}
+
+TEST_F(DataPathTest, APartialFirstWriteIsCompletedFromBelow) {
+  const std::string below = PatternOf(1, 3 * kBlockBytes);
+  Write(8 * kBlockBytes, below);
+  Snapshot("2-1");
+  const std::string mine = PatternOf(2, kBlockBytes + 2 * kSectorBytes);
+  Write(9 * kBlockBytes - kSectorBytes, mine);
+  std::string expected = below;
+  expected.replace(kBlockBytes - kSectorBytes, mine.size(), mine);
+  EXPECT_EQ(Read(8 * kBlockBytes, expected.size()), expected);
+  EXPECT_EQ(data_.head()->ownership().data_blocks(), 3u);
+}
+
+TEST_F(DataPathTest, ZerosOverAHoleStayAHoleAndOverDataBecomeData) {
+  Write(4 * kBlockBytes, std::string(kBlockBytes, '\0'));
+  EXPECT_EQ(data_.data_blocks(), 0u);
+  Write(4 * kBlockBytes, PatternOf(1, kBlockBytes));
+  Snapshot("2-1");
+  Write(4 * kBlockBytes, std::string(kBlockBytes, '\0'));
+  EXPECT_EQ(data_.data_blocks(), 1u);
+  EXPECT_EQ(Read(4 * kBlockBytes, kBlockBytes), std::string(kBlockBytes, '\0'));
+}
+
+TEST_F(DataPathTest, ADiscardOverFrozenDataHidesItAndASecondSnapshotKeepsIt) {
+  Write(0, PatternOf(1, 4 * kBlockBytes));
+  Snapshot("2-1");
+  EXPECT_OK(data_.Zero(kBlockBytes, 2 * kBlockBytes));
+  Snapshot("3-1");
+  EXPECT_EQ(data_.data_blocks(), 2u);
+  EXPECT_EQ(Read(kBlockBytes, 2 * kBlockBytes), std::string(2 * kBlockBytes, '\0'));
+  ASSERT_OK_AND_ASSIGN(const uint64_t hole, data_.SeekHole(0));
+  EXPECT_EQ(hole, kBlockBytes);
+  ASSERT_OK_AND_ASSIGN(const uint64_t data, data_.SeekData(hole));
+  EXPECT_EQ(data, 3 * kBlockBytes);
+}
+
+TEST_F(DataPathTest, WhatIsOnlyReadRefusesWrites) {
+  data_.Replace({nullptr, {}, kDiskBytes, 0});
+  EXPECT_ERROR(kReadOnly, data_.Write(0, AsBytes("x")));
+  EXPECT_ERROR(kReadOnly, data_.Zero(0, kBlockBytes));
+  EXPECT_EQ(Read(0, 8), std::string(8, '\0'));
+}
+
+}  // namespace
+}  // namespace quoin
