@@ -67,6 +67,7 @@ Status DataPath::WriteFirst(uint64_t offset, std::span<const std::byte> bytes) {
 Status DataPath::WritePart(uint64_t offset, std::span<const std::byte> bytes) {
   const uint64_t block = offset / kBlockBytes;
   if (HeadOwnsData(block, 1)) return head_->Write(offset, bytes);
+  if (StaysHole(block, bytes)) return {};
   const uint64_t start = block * kBlockBytes;
   std::array<std::byte, kBlockBytes> whole;
   const std::span<std::byte> content =
@@ -78,21 +79,22 @@ Status DataPath::WritePart(uint64_t offset, std::span<const std::byte> bytes) {
   return {};
 }
 
-// With the range held. Zeros for a block that shows no data leave it a hole, so that an import of an
-// image takes no space for its zeros; where data shows, zeros are data.
+// Zeros for a block that shows no data leave it a hole, so that an import of an image takes no space
+// for its zeros; where data shows, zeros are data.
+bool DataPath::StaysHole(uint64_t block, std::span<const std::byte> bytes) const {
+  return IsZero(bytes) && ResolveOver(head_.get(), below_, block, 1).state != BlockState::kData;
+}
+
+// With the range held.
 Status DataPath::WriteWholeBlocks(uint64_t first, std::span<const std::byte> bytes) {
   const uint64_t end = first + BlocksOf(bytes.size());
   const auto part = [&](uint64_t from, uint64_t to) {
     const uint64_t start = (from - first) * kBlockBytes;
     return bytes.subspan(start, std::min((to - first) * kBlockBytes, bytes.size()) - start);
   };
-  const auto stays_hole = [&](uint64_t block) {
-    return IsZero(part(block, block + 1)) &&
-           ResolveOver(head_.get(), below_, block, 1).state != BlockState::kData;
-  };
   for (uint64_t at = first; at < end;) {
     uint64_t data_end = at;
-    while (data_end < end && !stays_hole(data_end)) ++data_end;
+    while (data_end < end && !StaysHole(data_end, part(data_end, data_end + 1))) ++data_end;
     if (data_end > at) {
       QUOIN_TRY(head_->Write(at * kBlockBytes, part(at, data_end)));
       Own(at, data_end - at, BlockState::kData);

@@ -66,6 +66,7 @@ class DataPath {
 
   bool HeadOwnsData(uint64_t first, uint64_t count) const;
   Status WriteFirst(uint64_t offset, std::span<const std::byte> bytes);
+  bool StaysHole(uint64_t block, std::span<const std::byte> bytes) const;
   Status WritePart(uint64_t offset, std::span<const std::byte> bytes);
   Status WriteWholeBlocks(uint64_t first, std::span<const std::byte> bytes);
   Status ZeroPart(uint64_t offset, uint64_t length);

@@ -26,13 +26,12 @@ class ReferenceDisk {
   void Write(uint64_t offset, std::span<const std::byte> bytes) {
     const uint64_t end = offset + bytes.size();
     size_bytes = std::max(size_bytes, (end + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
-    // Zeros for whole blocks that hold no data leave them holes.
-    const bool whole = offset % kBlockBytes == 0 && (end % kBlockBytes == 0 || end == size_bytes);
+    // Zeros for blocks that hold no data leave them holes.
     ForEachBlock(offset, bytes.size(), [&](uint64_t block, uint64_t from, uint64_t n) {
       const auto part = bytes.first(n);
       const bool zero = std::all_of(part.begin(), part.end(),
                                     [](std::byte byte) { return byte == std::byte{0}; });
-      if (whole && zero && blocks.count(block) == 0) {
+      if (zero && blocks.count(block) == 0) {
         bytes = bytes.subspan(n);
         return;
       }
