@@ -24,6 +24,7 @@ Result<std::shared_ptr<const MapNode>> NodeCache::Get(RecordReader& reader, cons
     const auto known = shard.by_location.find(child.at);
     if (known != shard.by_location.end()) {
       node = known->second->node;
+      node->MarkUsed();  // not at a miss: what is read once, by a walk, goes first
       ++shard.hits;
     } else {
       ++shard.misses;
@@ -35,7 +36,6 @@ Result<std::shared_ptr<const MapNode>> NodeCache::Get(RecordReader& reader, cons
   }
   // Another map may have brought it, with another idea of what it is.
   QUOIN_TRY(CheckMapNode(*node, child, level));
-  node->MarkUsed();
   return node;
 }
 
