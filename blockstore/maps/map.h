@@ -87,9 +87,10 @@ class Map {
     uint64_t absent_end QUOIN_GUARDED_BY(mutex) = 0;  // 0: `node` is the region's
     std::weak_ptr<const MapNode> node QUOIN_GUARDED_BY(mutex);
   };
-  // Leaves of 64 GiB without two sharing an entry; memory only for what is looked at.
+  // Leaves of 256 GiB without two sharing an entry. 5 KiB for each chunk that is looked at, so at
+  // most 1.3 MiB a map.
   static constexpr uint64_t kChunkLeaves = 64;
-  static constexpr uint64_t kChunks = 64;
+  static constexpr uint64_t kChunks = 256;
   using LeafChunk = std::array<Leaf, kChunkLeaves>;
 
   Map(RecordReader& reader, NodeCache& cache, const MapRoot& root);

@@ -176,8 +176,8 @@ TEST_F(MapTest, WorksWithACacheThatKeepsNothing) {
 }
 
 TEST_F(MapTest, RegionsThatShareAnEntryDoNotMixUp) {
-  // 4,096 regions apart: the same place in the map's own table of leaves.
-  const uint64_t far = 4'096 * kRegionBlocks;
+  // 16,384 regions apart: the same place in the map's own table of leaves.
+  const uint64_t far = 16'384 * kRegionBlocks;
   const auto map = Build({{0, 10, 0}, {far, 10, 500}});
   for (int round = 0; round < 3; ++round) {
     EXPECT_EQ(map->FindRun(0, 10), Data(10, 0));
