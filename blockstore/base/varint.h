@@ -1,8 +1,9 @@
 // Numbers in as few bytes as they need: LEB128, seven bits a byte, the lowest first. A number has
-// exactly one form: a reader refuses one that is longer than needed, so that equal content has equal
-// bytes. Any thread.
+// exactly one form: a reader refuses one that is longer than needed, so that equal content has
+// equal bytes. Any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -37,8 +37,8 @@ Digest RegionDigest(std::span<const MapExtent> extents,
 Result<Digest> RegionDigest(std::span<const MapExtent> extents,
                             const std::function<Result<Digest>(uint32_t)>& block_digest);
 
-// The digest of an inner node: SHA-256 over 0xff 0xff (which begins no region's list of blocks), the
-// level, and for each child that there is, in rising order, its number and its digest.
+// The digest of an inner node: SHA-256 over 0xff 0xff (which begins no region's list of blocks),
+// the level, and for each child that there is, in rising order, its number and its digest.
 Digest InnerDigest(const InnerNode& node);
 
 // The digest of a whole disk of this size: SHA-256 over "quoin-content-v1", the size (u64,

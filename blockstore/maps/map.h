@@ -1,10 +1,10 @@
-// An immutable map: which of a disk's blocks hold data, and in which slots of which packs. Made from
-// a MapRoot; reads nodes as they are needed. Thread-safe. Borrows the reader and the cache, which
-// must outlive it.
+// An immutable map: which of a disk's blocks hold data, and in which slots of which packs. Made
+// from a MapRoot; reads nodes as they are needed. Thread-safe. Borrows the reader and the cache,
+// which must outlive it.
 //
 // A lookup in a region that was looked at before takes one lock of its own region's and no other
-// (leaves_), so threads meet only within 16 MiB. The map holds leaves weakly: what the cache gives up
-// is gone, unless a reader has it in hand.
+// (leaves_), so threads meet only within 16 MiB. The map holds leaves weakly: what the cache gives
+// up is gone, unless a reader has it in hand.
 //
 // Blocks are numbered from the disk's start. A map knows no size: beyond its last data all is hole.
 #pragma once
@@ -107,7 +107,8 @@ class Map {
   RecordReader& reader_;
   NodeCache& cache_;
   const MapRoot root_;
-  mutable std::array<std::atomic<LeafChunk*>, kChunks> leaves_{};  // owned; made once, then constant
+  // Owned; each made once, then there until the end.
+  mutable std::array<std::atomic<LeafChunk*>, kChunks> leaves_{};
 };
 
 }  // namespace quoin

@@ -28,7 +28,8 @@ MapBuilder::Subtree& MapBuilder::ParentEntry(unsigned level, uint64_t index) {
 Status MapBuilder::SetRegion(uint64_t region, const RegionNode& content) {
   const bool rises = !last_region_ || *last_region_ < region;
   const uint64_t end = content.extents.empty() ? 0 : content.extents.back().end();
-  const bool fits = region < RegionsOf(keep_blocks_) && region * kRegionBlocks + end <= keep_blocks_;
+  const bool fits =
+      region < RegionsOf(keep_blocks_) && region * kRegionBlocks + end <= keep_blocks_;
   if (!rises || !fits) std::abort();
   QUOIN_TRY(OpenPath(region));
   last_region_ = region;
@@ -153,8 +154,8 @@ Result<MapRoot> MapBuilder::Finish() {
                  .data_blocks = top_.child.data_blocks};
 }
 
-// Opens the path to the last region that is kept: every node that the cut goes through is on it, and
-// is left without what lies beyond.
+// Opens the path to the last region that is kept: every node that the cut goes through is on it,
+// and is left without what lies beyond.
 Status MapBuilder::CheckCut() {
   const uint64_t last = RegionsOf(keep_blocks_) - 1;
   QUOIN_TRY(OpenPath(last));
@@ -162,9 +163,10 @@ Status MapBuilder::CheckCut() {
   if (entry.IsNull() || entry.is_new || keep_blocks_ % kRegionBlocks == 0) return {};
   QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node, base_.ReadNode(entry.child, 0));
   if (node->region()->extents.back().end() <= keep_blocks_ % kRegionBlocks) return {};
-  return Fail(ErrorCode::kInvalid,
-              fmt::format("cannot cut a map to {} blocks: region {} has data beyond and was not set",
-                          keep_blocks_, last));
+  return Fail(
+      ErrorCode::kInvalid,
+      fmt::format("cannot cut a map to {} blocks: region {} has data beyond and was not set",
+                  keep_blocks_, last));
 }
 
 // A root that has only child 0 gives way to it. Such nodes are never new: Collapse makes none.

@@ -3,8 +3,8 @@
 // Borrows the base and the writer. Memory: one path from the root to a region, whatever the size.
 //
 // A crash leaves records that nothing refers to: a map exists once the caller has made its packs
-// durable and then recorded the root. The new map can be read once its packs are published. After an
-// error the builder is of no more use.
+// durable and then recorded the root. The new map can be read once its packs are published. After
+// an error the builder is of no more use.
 #pragma once
 
 #include <array>
@@ -31,15 +31,16 @@ class MapBuilder {
 
   // Ends the building. The root is of the least height that reaches the last data, and equals the
   // base's if nothing changed. kInvalid if `keep_blocks` cuts through a region of the base that has
-  // data on both sides and was not set: its digest depends on its blocks, which only the caller has.
+  // data on both sides and was not set: its digest depends on its blocks, which only the caller
+  // has.
   Result<MapRoot> Finish();
 
   uint64_t nodes_written() const { return nodes_written_; }
   uint64_t bytes_written() const { return bytes_written_; }
 
  private:
-  // A part of the tree that stands where one of a higher level may be due: everything in it is under
-  // child 0 of the nodes between, which are written only if they turn out to be needed.
+  // A part of the tree that stands where one of a higher level may be due: everything in it is
+  // under child 0 of the nodes between, which are written only if they turn out to be needed.
   struct Subtree {
     MapChild child;
     unsigned level = 0;

@@ -76,9 +76,9 @@ Status CheckMapNode(const MapNode& node, const MapChild& child, unsigned level) 
                             Where(child.at), node.digest().ToHex(), child.digest.ToHex()));
   }
   if (node.data_blocks() != child.data_blocks) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("{} holds {} data blocks, and its parent counts {}",
-                                                 Where(child.at), node.data_blocks(),
-                                                 child.data_blocks));
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{} holds {} data blocks, and its parent counts {}", Where(child.at),
+                            node.data_blocks(), child.data_blocks));
   }
   return {};
 }

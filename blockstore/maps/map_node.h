@@ -6,8 +6,8 @@
 // threads for as long as anyone likes.
 //
 // A node is believed only as far as its parent vouches for it: CheckMapNode compares its level, its
-// content's digest and its number of data blocks with what the parent says, so a walk always gets one
-// level lower and ends, and counts are the same wherever they are read.
+// content's digest and its number of data blocks with what the parent says, so a walk always gets
+// one level lower and ends, and counts are the same wherever they are read.
 #pragma once
 
 #include <array>
@@ -42,7 +42,7 @@ static_assert(RegionsUnder(kMaxMapHeight) == kMaxVdiRegions);
 struct MapExtent {
   uint16_t first = 0;  // block in the region
   uint16_t count = 0;
-  SlotLocation slot;   // of the first block
+  SlotLocation slot;  // of the first block
 
   bool operator==(const MapExtent&) const = default;
   uint32_t end() const { return uint32_t{first} + count; }
@@ -92,8 +92,8 @@ class MapNode {
   const RegionNode* region() const { return std::get_if<RegionNode>(&node_); }
   const InnerNode* inner() const { return std::get_if<InnerNode>(&node_); }
 
-  // Used since the mark was last taken. Looks before it writes: threads that read one node share its
-  // cache line.
+  // Used since the mark was last taken. Looks before it writes: threads that read one node share
+  // its cache line.
   void MarkUsed() const {
     if (!used_.load(std::memory_order_relaxed)) used_.store(true, std::memory_order_relaxed);
   }

@@ -16,7 +16,7 @@ namespace {
 // Frozen: on disk.
 constexpr std::string_view kMagic = "qmap";
 constexpr char kVersion = 1;
-constexpr size_t kMinExtentBytes = 4;  // four varints
+constexpr size_t kMinExtentBytes = 4;           // four varints
 constexpr uint64_t kSlots = uint64_t{1} << 32;  // that a pack's slot numbers can tell apart
 
 Failure Damaged(std::string what) { return Fail(ErrorCode::kCorrupt, std::move(what)); }
@@ -74,7 +74,8 @@ class PackTable {
       packs_.push_back({sorted.back(), 0});
     }
     std::sort(sorted.begin(), sorted.end());
-    if (sorted.front().IsNull() || std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+    if (sorted.front().IsNull() ||
+        std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
       return Damaged("its table of packs names one twice, or none");
     }
     return {};

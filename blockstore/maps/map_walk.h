@@ -24,15 +24,15 @@ class MapVisitor {
 };
 
 // Visits every node and every extent that the root reaches, parents before children. Reads past the
-// cache of nodes: one pass over everything would only push out what guests need. kCorrupt for damaged
-// nodes, and the reader's errors. At most kMaxMapHeight + 1 nodes in memory.
+// cache of nodes: one pass over everything would only push out what guests need. kCorrupt for
+// damaged nodes, and the reader's errors. At most kMaxMapHeight + 1 nodes in memory.
 Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor);
 
 // Calls visit(first block, count) for the runs of [first, end) in which the maps may differ: where
 // one has data and the other a hole, or both have data in different slots. In rising order, as long
-// as can be. Skips subtrees of equal digests, so the time it takes depends on what differs and not on
-// the size; but blocks that lie in different slots of a region that differs elsewhere are reported
-// even if they are equal.
+// as can be. Skips subtrees of equal digests, so the time it takes depends on what differs and not
+// on the size; but blocks that lie in different slots of a region that differs elsewhere are
+// reported even if they are equal.
 using DifferenceVisitor = std::function<Status(uint64_t, uint64_t)>;
 Status CompareMaps(const Map& a, const Map& b, uint64_t first, uint64_t end,
                    const DifferenceVisitor& visit);

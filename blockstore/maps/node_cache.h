@@ -1,10 +1,10 @@
-// Decoded nodes of maps by where they lie, shared by all maps of a store: snapshots and clones of one
-// image have most nodes in common. Thread-safe; in shards with a lock each, so that threads rarely
-// meet. Nodes never change, so nothing is ever invalid.
+// Decoded nodes of maps by where they lie, shared by all maps of a store: snapshots and clones of
+// one image have most nodes in common. Thread-safe; in shards with a lock each, so that threads
+// rarely meet. Nodes never change, so nothing is ever invalid.
 //
-// What goes first when the budget is spent is what was not used since it was last looked at: a second
-// chance instead of strict order, so that a map may use a node that it already has by marking it
-// (MapNode::MarkUsed), without a lock and without asking here.
+// What goes first when the budget is spent is what was not used since it was last looked at: a
+// second chance instead of strict order, so that a map may use a node that it already has by
+// marking it (MapNode::MarkUsed), without a lock and without asking here.
 #pragma once
 
 #include <array>

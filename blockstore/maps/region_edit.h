@@ -1,5 +1,5 @@
-// The extents of one region under change: those of an older map, overlaid with what is newer, run by
-// run, in any order. One thread. Memory: 24 KiB, and the packs that it was ever given.
+// The extents of one region under change: those of an older map, overlaid with what is newer, run
+// by run, in any order. One thread. Memory: 24 KiB, and the packs that it was ever given.
 #pragma once
 
 #include <array>
@@ -21,8 +21,8 @@ class RegionEdit {
   RegionEdit() = default;  // all hole
   explicit RegionEdit(std::span<const MapExtent> base);
 
-  // Blocks of the region, [first, first + count) within kRegionBlocks, now lie in `count` slots from
-  // `slot` on, or are holes.
+  // Blocks of the region, [first, first + count) within kRegionBlocks, now lie in `count` slots
+  // from `slot` on, or are holes.
   void SetData(uint32_t first, uint32_t count, const SlotLocation& slot);
   void SetHole(uint32_t first, uint32_t count);
 

@@ -1,4 +1,5 @@
-// Records in memory: what a map's nodes are written to and read from, in place of packs. Thread-safe.
+// Records in memory: what a map's nodes are written to and read from, in place of packs.
+// Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blockstore/packs/records.h"

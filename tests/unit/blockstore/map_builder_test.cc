@@ -42,9 +42,8 @@ class MapBuilderTest : public ::testing::Test {
   static RegionNode Region(uint64_t content, uint32_t slot, uint32_t blocks = 10) {
     RegionEdit edit;
     if (blocks > 0) edit.SetData(0, blocks, {TestPack(1), slot});
-    return *edit.Build([&](uint32_t block) -> Result<Digest> {
-      return TestBlockDigest(content + block);
-    });
+    return *edit.Build(
+        [&](uint32_t block) -> Result<Digest> { return TestBlockDigest(content + block); });
   }
   static Steps Set(std::vector<std::pair<uint64_t, RegionNode>> regions) {
     return [regions = std::move(regions)](MapBuilder& builder) {
@@ -77,9 +76,14 @@ TEST_F(MapBuilderTest, TheFirstRegionAloneIsTheRoot) {
 }
 
 TEST_F(MapBuilderTest, TheRootIsAsHighAsTheLastRegionNeeds) {
-  for (const auto& [region, height] : std::vector<std::pair<uint64_t, unsigned>>{
-           {1, 1}, {15, 1}, {16, 2}, {255, 2}, {256, 3}, {kMaxVdiRegions / 16, 6},
-           {kMaxVdiRegions - 1, 6}}) {
+  for (const auto& [region, height] :
+       std::vector<std::pair<uint64_t, unsigned>>{{1, 1},
+                                                  {15, 1},
+                                                  {16, 2},
+                                                  {255, 2},
+                                                  {256, 3},
+                                                  {kMaxVdiRegions / 16, 6},
+                                                  {kMaxVdiRegions - 1, 6}}) {
     const MapRoot root = Build({}, Set({{region, Region(1, 0)}}));
     EXPECT_EQ(root.height, height) << region;
     EXPECT_EQ(written_.size(), height + 1) << region;
@@ -123,7 +127,8 @@ TEST_F(MapBuilderTest, GrowthPutsLevelsOnTopAndKeepsWhatIsBelow) {
   const MapRoot high = Build(low, Set({{5'000, Region(3, 0)}}));
   EXPECT_EQ(low.height, 1);
   EXPECT_EQ(high.height, 4);
-  // A path of four for the new region, two nodes between the old root and the new one, the new root.
+  // A path of four for the new region, two nodes between the old root and the new one, the new
+  // root.
   EXPECT_EQ(written_.size(), 4u + 2 + 1);
   EXPECT_EQ(RunAt(high, 3 * kRegionBlocks), RunAt(low, 3 * kRegionBlocks));
 }

@@ -1,5 +1,5 @@
-// Random histories of maps against plain arrays: edits, growth, truncation, snapshots taken from any
-// earlier snapshot; every question that a map answers is asked of both.
+// Random histories of maps against plain arrays: edits, growth, truncation, snapshots taken from
+// any earlier snapshot; every question that a map answers is asked of both.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -59,8 +59,7 @@ class MapModelTest : public ::testing::Test {
   Result<RegionNode> EditRegion(const Map& map, uint64_t region, uint64_t keep_blocks,
                                 ReferenceMap& reference) {
     const uint64_t first_block = region * kRegionBlocks;
-    const auto limit =
-        static_cast<uint32_t>(std::min(kRegionBlocks, keep_blocks - first_block));
+    const auto limit = static_cast<uint32_t>(std::min(kRegionBlocks, keep_blocks - first_block));
     QUOIN_ASSIGN(const auto base, map.ReadRegion(region));
     RegionEdit edit(base == nullptr ? std::span<const MapExtent>() : base->extents);
     if (limit < kRegionBlocks) edit.SetHole(limit, static_cast<uint32_t>(kRegionBlocks - limit));

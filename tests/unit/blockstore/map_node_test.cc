@@ -145,7 +145,8 @@ TEST_F(BadBytesTest, WhatIsWrongIsNamed) {
       {header_ + std::string(32, '\0') + one_pack_ + Bytes({1, 0, 0, 0, 0}), "no digest"},
       {Region("", ""), "table of packs"},
       {Region(Bytes({0}), Bytes({1, 0, 0, 0, 0})), "table of packs"},
-      {Region(Bytes({2}) + Pack(1) + Pack(1), Bytes({2, 0, 0, 0, 0, 0, 0, 1, 0})), "names one twice"},
+      {Region(Bytes({2}) + Pack(1) + Pack(1), Bytes({2, 0, 0, 0, 0, 0, 0, 1, 0})),
+       "names one twice"},
       {Region(Bytes({1}) + std::string(16, '\0'), Bytes({1, 0, 0, 0, 0})), "names one twice"},
       {Region(Bytes({0xff, 0x1f}) + Pack(1), ""), "table of packs"},
       {Region(one_pack_, Bytes({0})), "that many extents"},
@@ -201,7 +202,8 @@ void ExpectErrorOrCanonical(const std::string& bytes) {
 }
 
 TEST(MapNodeDamageTest, EveryByteInEveryValue) {
-  for (const std::string& good : {EncodeRegionNode(SampleRegion()), EncodeInnerNode(SampleInner())}) {
+  for (const std::string& good :
+       {EncodeRegionNode(SampleRegion()), EncodeInnerNode(SampleInner())}) {
     for (size_t at = 0; at < good.size(); ++at) {
       for (int value = 0; value < 256; ++value) {
         std::string bad = good;
@@ -222,11 +224,11 @@ TEST(MapNodeDamageTest, RandomNodesComeBackAndBearRandomDamage) {
     RegionEdit edit;
     for (uint64_t n = random() % 200; n > 0; --n) {
       const auto first = static_cast<uint32_t>(random() % kRegionBlocks);
-      const auto count = static_cast<uint32_t>(1 + random() % std::min<uint64_t>(
-                                                           random() % 8 == 0 ? 4'096 : 30,
-                                                           kRegionBlocks - first));
-      edit.SetData(first, count,
-                   {TestPack(static_cast<uint32_t>(random() % 5)), static_cast<uint32_t>(random())});
+      const auto count = static_cast<uint32_t>(
+          1 + random() % std::min<uint64_t>(random() % 8 == 0 ? 4'096 : 30, kRegionBlocks - first));
+      edit.SetData(
+          first, count,
+          {TestPack(static_cast<uint32_t>(random() % 5)), static_cast<uint32_t>(random())});
     }
     RegionNode node{TestBlockDigest(random()), edit.Extents()};
     if (node.extents.empty()) continue;

@@ -61,10 +61,10 @@ TEST_F(MapTest, AnEmptyMapIsOneHole) {
   EXPECT_EQ(map->FindHole(7, kMaxVdiBlocks), 7u);
   EXPECT_EQ(map->FindHole(7, 7), std::nullopt);
   EXPECT_EQ(map->ReadRegion(0), nullptr);
-  EXPECT_OK(map->ForEachExtent(0, kMaxVdiBlocks,
-                               [](uint64_t, uint64_t, const SlotLocation&) -> Status {
-                                 return Fail(ErrorCode::kInvalid, "there is no extent");
-                               }));
+  EXPECT_OK(
+      map->ForEachExtent(0, kMaxVdiBlocks, [](uint64_t, uint64_t, const SlotLocation&) -> Status {
+        return Fail(ErrorCode::kInvalid, "there is no extent");
+      }));
   EXPECT_EQ(records_.reads(), 0u);
 }
 
@@ -205,10 +205,9 @@ class MapDamageTest : public MapTest {
     EXPECT_ERROR(kCorrupt, map->FindHole(block, block + 1));
     EXPECT_ERROR(kCorrupt, map->CountData(block, 1));
     EXPECT_ERROR(kCorrupt, map->ReadRegion(block / kRegionBlocks));
-    EXPECT_ERROR(kCorrupt, map->ForEachExtent(block, kMaxVdiBlocks,
-                                              [](uint64_t, uint64_t, const SlotLocation&) {
-                                                return Status();
-                                              }));
+    EXPECT_ERROR(kCorrupt, map->ForEachExtent(
+                               block, kMaxVdiBlocks,
+                               [](uint64_t, uint64_t, const SlotLocation&) { return Status(); }));
   }
 };
 

@@ -23,9 +23,8 @@ TEST(VarintTest, NumbersComeBack) {
 }
 
 TEST(VarintTest, NumbersInAnotherFormAreRefused) {
-  for (const std::string& bytes :
-       {""s, "\x80"s, "\x80\x00"s, "\x81\x80\x00"s, std::string(9, '\xff') + "\x02",
-        std::string(20, '\xff')}) {
+  for (const std::string& bytes : {""s, "\x80"s, "\x80\x00"s, "\x81\x80\x00"s,
+                                   std::string(9, '\xff') + "\x02", std::string(20, '\xff')}) {
     EXPECT_EQ(VarintReader(bytes).Next(), std::nullopt);
   }
 }
@@ -43,9 +42,9 @@ TEST(VarintTest, SignedNumbersNearZeroAreSmall) {
   EXPECT_EQ(ToZigzag(0), 0u);
   EXPECT_EQ(ToZigzag(-1), 1u);
   EXPECT_EQ(ToZigzag(1), 2u);
-  for (const int64_t value : {int64_t{0}, int64_t{-1}, int64_t{1}, int64_t{-4'294'967'296},
-                              std::numeric_limits<int64_t>::min(),
-                              std::numeric_limits<int64_t>::max()}) {
+  for (const int64_t value :
+       {int64_t{0}, int64_t{-1}, int64_t{1}, int64_t{-4'294'967'296},
+        std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()}) {
     EXPECT_EQ(FromZigzag(ToZigzag(value)), value);
   }
 }
