@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 
+#include "blockstore/base/varint.h"
 #include "blockstore/layers/ownership_set.h"
 
 namespace quoin {
@@ -13,32 +14,6 @@ namespace {
 
 constexpr std::string_view kMagic = "quoin-owned-v01\n";
 constexpr size_t kChecksumBytes = 16;
-
-void PutVarint(std::string& out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
-  out += static_cast<char>(value);
-}
-
-class VarintReader {
- public:
-  explicit VarintReader(std::string_view bytes) : bytes_(bytes) {}
-  bool at_end() const { return at_ == bytes_.size(); }
-
-  std::optional<uint64_t> Next() {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64 && at_ < bytes_.size(); shift += 7) {
-      const auto byte = static_cast<uint8_t>(bytes_[at_++]);
-      if (shift == 63 && byte > 1) return std::nullopt;
-      value |= uint64_t{byte & 0x7fu} << shift;
-      if (byte < 0x80) return value;
-    }
-    return std::nullopt;
-  }
-
- private:
-  const std::string_view bytes_;
-  size_t at_ = 0;
-};
 
 // Runs as pairs of varints: how many absent blocks come before, then count * 2 + (1 for zero).
 class RunWriter {

@@ -1,0 +1,167 @@
+#include "blockstore/maps/map_walk.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace quoin {
+namespace {
+
+Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
+                  MapVisitor& visitor) {
+  QUOIN_ASSIGN(const bool is_first, visitor.VisitNode(child.at));
+  if (!is_first) return {};
+  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node, ReadMapNode(reader, child, level));
+  if (level == 0) {
+    for (const MapExtent& extent : node->region()->extents) {
+      QUOIN_TRY(visitor.VisitExtent(extent.slot, extent.count));
+    }
+    return {};
+  }
+  for (const MapChild& below : node->inner()->children) {
+    if (!below.IsNull()) QUOIN_TRY(VisitUnder(reader, below, level - 1, visitor));
+  }
+  return {};
+}
+
+// One of the two maps, as far as the comparison has gone down in it. Where the other map is higher,
+// the node is of a lower level than the place it stands in, and is all that is under its child 0.
+struct Side {
+  MapChild child;
+  unsigned level = 0;
+};
+
+Result<std::array<Side, kMapFanout>> ChildrenOf(const Map& map, const Side& side, unsigned level) {
+  std::array<Side, kMapFanout> children;
+  if (side.child.IsNull()) return children;
+  if (side.level < level) {
+    children[0] = side;
+    return children;
+  }
+  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node, map.ReadNode(side.child, level));
+  for (size_t i = 0; i < kMapFanout; ++i) {
+    children[i] = {node->inner()->children[i], level - 1};
+  }
+  return children;
+}
+
+// The blocks of a region from `at` on that are in one extent, or in none.
+struct Stretch {
+  const MapExtent* extent;  // null: a hole
+  uint32_t end;
+};
+
+class ExtentCursor {
+ public:
+  explicit ExtentCursor(const MapNode* node) {
+    if (node != nullptr) extents_ = node->region()->extents;
+  }
+  Stretch At(uint32_t block) {
+    while (!extents_.empty() && extents_.front().end() <= block) extents_ = extents_.subspan(1);
+    if (extents_.empty()) return {nullptr, kRegionBlocks};
+    const MapExtent& extent = extents_.front();
+    if (block < extent.first) return {nullptr, extent.first};
+    return {&extent, extent.end()};
+  }
+
+ private:
+  std::span<const MapExtent> extents_;
+};
+
+bool AreSame(const Stretch& a, const Stretch& b) {
+  if (a.extent == nullptr || b.extent == nullptr) return a.extent == b.extent;
+  return a.extent->slot.pack == b.extent->slot.pack &&
+         int64_t{a.extent->slot.slot} - a.extent->first ==
+             int64_t{b.extent->slot.slot} - b.extent->first;
+}
+
+class Comparison {
+ public:
+  Comparison(const Map& a, const Map& b, uint64_t first, uint64_t end,
+             const DifferenceVisitor& visit)
+      : a_(a), b_(b), first_(first), end_(end), visit_(visit) {}
+
+  // Of the nodes of this level that begin at block `node_first`.
+  Status Under(const Side& a, const Side& b, unsigned level, uint64_t node_first) {
+    if (end_ <= node_first || node_first + BlocksUnder(level) <= first_) return {};
+    if (a.child.IsNull() && b.child.IsNull()) return {};
+    if (a.level == b.level && a.child.digest == b.child.digest) return {};
+    if (level == 0) return Regions(a, b, node_first);
+    QUOIN_ASSIGN(const auto a_children, ChildrenOf(a_, a, level));
+    QUOIN_ASSIGN(const auto b_children, ChildrenOf(b_, b, level));
+    for (size_t i = 0; i < kMapFanout; ++i) {
+      QUOIN_TRY(
+          Under(a_children[i], b_children[i], level - 1, node_first + i * BlocksUnder(level - 1)));
+    }
+    return {};
+  }
+
+  Status Finish() {
+    if (run_first_ == run_end_) return {};
+    return visit_(run_first_, run_end_ - run_first_);
+  }
+
+ private:
+  static Result<std::shared_ptr<const MapNode>> Leaf(const Map& map, const Side& side) {
+    if (side.child.IsNull()) return nullptr;
+    return map.ReadNode(side.child, 0);
+  }
+
+  Status Regions(const Side& a, const Side& b, uint64_t node_first) {
+    QUOIN_ASSIGN(const std::shared_ptr<const MapNode> a_node, Leaf(a_, a));
+    QUOIN_ASSIGN(const std::shared_ptr<const MapNode> b_node, Leaf(b_, b));
+    ExtentCursor a_cursor(a_node.get());
+    ExtentCursor b_cursor(b_node.get());
+    for (uint32_t at = 0; at < kRegionBlocks;) {
+      const Stretch a_stretch = a_cursor.At(at);
+      const Stretch b_stretch = b_cursor.At(at);
+      const uint32_t next = std::min(a_stretch.end, b_stretch.end);
+      if (!AreSame(a_stretch, b_stretch)) QUOIN_TRY(Add(node_first + at, node_first + next));
+      at = next;
+    }
+    return {};
+  }
+
+  // Differences in rising order; those that touch are reported as one.
+  Status Add(uint64_t first, uint64_t end) {
+    first = std::max(first, first_);
+    end = std::min(end, end_);
+    if (first >= end) return {};
+    if (run_first_ != run_end_ && run_end_ == first) {
+      run_end_ = end;
+      return {};
+    }
+    QUOIN_TRY(Finish());
+    run_first_ = first;
+    run_end_ = end;
+    return {};
+  }
+
+  const Map& a_;
+  const Map& b_;
+  const uint64_t first_;
+  const uint64_t end_;
+  const DifferenceVisitor& visit_;
+  uint64_t run_first_ = 0;
+  uint64_t run_end_ = 0;
+};
+
+Side SideOf(const Map& map) { return {ChildOfRoot(map.root()), map.root().height}; }
+
+}  // namespace
+
+Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor) {
+  QUOIN_TRY(CheckMapRoot(root));
+  if (root.IsEmpty()) return {};
+  return VisitUnder(reader, ChildOfRoot(root), root.height, visitor);
+}
+
+Status CompareMaps(const Map& a, const Map& b, uint64_t first, uint64_t end,
+                   const DifferenceVisitor& visit) {
+  Comparison comparison(a, b, first, end, visit);
+  const unsigned level = std::max(a.root().height, b.root().height);
+  QUOIN_TRY(comparison.Under(SideOf(a), SideOf(b), level, 0));
+  return comparison.Finish();
+}
+
+}  // namespace quoin

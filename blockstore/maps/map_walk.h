@@ -1,0 +1,40 @@
+// Going through whole maps: everything that a root reaches (for the collector and for checks), and
+// what two maps do not have in common (for diffs). Any thread; only visitors keep state.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "blockstore/base/error.h"
+#include "blockstore/maps/map.h"
+#include "blockstore/maps/map_root.h"
+#include "blockstore/packs/records.h"
+
+namespace quoin {
+
+// What a walk finds. An error ends the walk and is passed on.
+class MapVisitor {
+ public:
+  virtual ~MapVisitor() = default;
+  // A node's record. False if it was visited before: the walk then leaves it out, unread, with all
+  // that is under it. A visitor that remembers nodes sees each once, however many maps share it.
+  virtual Result<bool> VisitNode(const SlotLocation& at) = 0;
+  // `count` blocks in consecutive slots.
+  virtual Status VisitExtent(const SlotLocation& first, uint64_t count) = 0;
+};
+
+// Visits every node and every extent that the root reaches, parents before children. Reads past the
+// cache of nodes: one pass over everything would only push out what guests need. kCorrupt for
+// damaged nodes, and the reader's errors. At most kMaxMapHeight + 1 nodes in memory.
+Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor);
+
+// Calls visit(first block, count) for the runs of [first, end) in which the maps may differ: where
+// one has data and the other a hole, or both have data in different slots. In rising order, as long
+// as can be. Skips subtrees of equal digests, so the time it takes depends on what differs and not
+// on the size; but blocks that lie in different slots of a region that differs elsewhere are
+// reported even if they are equal.
+using DifferenceVisitor = std::function<Status(uint64_t, uint64_t)>;
+Status CompareMaps(const Map& a, const Map& b, uint64_t first, uint64_t end,
+                   const DifferenceVisitor& visit);
+
+}  // namespace quoin
