@@ -5,13 +5,11 @@ namespace quoin {
 FrameCache::FrameCache(uint64_t budget_bytes) : shard_budget_bytes_(budget_bytes / kShards) {}
 
 FramePointer FrameCache::FindIn(Shard& shard, const FrameKey& key) {
-  const auto found = shard.index.find(key);
-  if (found == shard.index.end()) return nullptr;
-  if (found->second != shard.entries.begin()) {
-    shard.entries.splice(shard.entries.begin(), shard.entries, found->second);
-  }
+  const auto found = shard.entries.find(key);
+  if (found == shard.entries.end()) return nullptr;
+  found->second.used = true;
   ++shard.counters.hits;
-  return found->second->frame;
+  return found->second.frame;
 }
 
 FramePointer FrameCache::Find(const FrameKey& key) {
@@ -54,21 +52,24 @@ void FrameCache::Complete(const FrameKey& key, Loading& loading,
     if (!result || !loading.keep || (*result)->damaged != 0) return;
     const uint64_t cost = (*result)->size_bytes + kOverheadBytes;
     if (cost > shard_budget_bytes_) return;
-    shard.entries.push_front({key, *result});
-    shard.index.emplace(key, shard.entries.begin());
+    shard.turns.push_front(key);
+    shard.entries.emplace(key, Entry{*result, false, shard.turns.begin()});
     shard.counters.bytes += cost;
-    while (shard.counters.bytes > shard_budget_bytes_) {
-      Drop(shard, std::prev(shard.entries.end()), dropped);
-      ++shard.counters.evicted;
-    }
+    while (shard.counters.bytes > shard_budget_bytes_) EvictOne(shard, dropped);
   }
 }
 
-void FrameCache::Drop(Shard& shard, std::list<Entry>::iterator entry,
-                      std::vector<FramePointer>& dropped) {
-  shard.counters.bytes -= entry->frame->size_bytes + kOverheadBytes;
-  shard.index.erase(entry->key);
-  dropped.push_back(std::move(entry->frame));
+void FrameCache::EvictOne(Shard& shard, std::vector<FramePointer>& dropped) {
+  auto entry = shard.entries.find(shard.turns.back());
+  while (entry->second.used) {
+    entry->second.used = false;
+    shard.turns.splice(shard.turns.begin(), shard.turns, entry->second.turn);
+    entry = shard.entries.find(shard.turns.back());
+  }
+  shard.counters.bytes -= entry->second.frame->size_bytes + kOverheadBytes;
+  ++shard.counters.evicted;
+  dropped.push_back(std::move(entry->second.frame));
+  shard.turns.pop_back();
   shard.entries.erase(entry);
 }
 
@@ -80,8 +81,14 @@ void FrameCache::Forget(const Id& pack) {
       if (key.pack == pack) loading->keep = false;
     }
     for (auto it = shard.entries.begin(); it != shard.entries.end();) {
-      const auto entry = it++;
-      if (entry->key.pack == pack) Drop(shard, entry, dropped);
+      if (it->first.pack != pack) {
+        ++it;
+        continue;
+      }
+      shard.counters.bytes -= it->second.frame->size_bytes + kOverheadBytes;
+      shard.turns.erase(it->second.turn);
+      dropped.push_back(std::move(it->second.frame));
+      it = shard.entries.erase(it);
     }
   }
 }

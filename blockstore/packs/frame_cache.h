@@ -2,11 +2,12 @@
 // changes, so nothing is ever invalidated: a pack is forgotten to give its memory back.
 //
 // Thread-safe. Sixteen shards by hash, each with its mutex, its part of the byte budget and its
-// own least-recently-used order. Concurrent misses of one frame load it once.
+// own order: the frame that came first goes first, but one that was used since is spared once more (an
+// approximation of least recently used in which a hit moves nothing). Concurrent misses of one frame
+// load it once.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -82,8 +83,9 @@ class FrameCache {
     Result<FramePointer> result = FramePointer();
   };
   struct Entry {
-    FrameKey key;
     FramePointer frame;
+    bool used = false;                  // since it was looked at for eviction
+    std::list<FrameKey>::iterator turn;  // in the order of eviction
   };
   struct KeyHash {
     size_t operator()(const FrameKey& key) const {
@@ -94,8 +96,8 @@ class FrameCache {
   struct alignas(64) Shard {
     mutable Mutex mutex{LockRank::kFrameCache};
     Condition loaded;
-    std::list<Entry> entries QUOIN_GUARDED_BY(mutex);  // the most recently used first
-    std::unordered_map<FrameKey, std::list<Entry>::iterator, KeyHash> index QUOIN_GUARDED_BY(mutex);
+    std::unordered_map<FrameKey, Entry, KeyHash> entries QUOIN_GUARDED_BY(mutex);
+    std::list<FrameKey> turns QUOIN_GUARDED_BY(mutex);  // who is looked at next is last
     std::unordered_map<FrameKey, std::shared_ptr<Loading>, KeyHash> loading QUOIN_GUARDED_BY(mutex);
     Counters counters QUOIN_GUARDED_BY(mutex);
   };
@@ -122,8 +124,7 @@ class FrameCache {
   Result<FramePointer> WaitFor(const FrameKey& key, Loading& loading);
   void Complete(const FrameKey& key, Loading& loading, const Result<FramePointer>& result);
   FramePointer FindIn(Shard& shard, const FrameKey& key) QUOIN_REQUIRES(shard.mutex);
-  void Drop(Shard& shard, std::list<Entry>::iterator entry, std::vector<FramePointer>& dropped)
-      QUOIN_REQUIRES(shard.mutex);
+  void EvictOne(Shard& shard, std::vector<FramePointer>& dropped) QUOIN_REQUIRES(shard.mutex);
 
   const uint64_t shard_budget_bytes_;
   std::array<Shard, kShards> shards_;
