@@ -8,17 +8,18 @@
 namespace quoin {
 namespace {
 
-constexpr size_t kWindowBytes = 1 << 20;
+constexpr uint64_t kWindowBytes = 256 << 10;
 
 // A part of the file in memory, moved ahead as needed.
 class Window {
  public:
-  Window(File& file, uint64_t end) : file_(file), end_(end), buffer_(kWindowBytes) {}
+  Window(File& file, uint64_t end)
+      : file_(file), end_(end), buffer_(std::min(kWindowBytes, end)) {}
 
   // What is known from `offset` on: at least a frame header's length unless the end is near.
   Result<std::span<const std::byte>> From(uint64_t offset) {
     if (offset < start_ || offset + kFrameHeaderBytes > start_ + length_) {
-      const uint64_t wanted = offset < end_ ? std::min<uint64_t>(kWindowBytes, end_ - offset) : 0;
+      const uint64_t wanted = offset < end_ ? std::min(kWindowBytes, end_ - offset) : 0;
       QUOIN_ASSIGN(length_, file_.Read(offset, std::span(buffer_).first(wanted)));
       start_ = offset;
     }
