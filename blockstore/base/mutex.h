@@ -38,6 +38,10 @@ enum class LockRank : int {
   kRangeLock = 80,    // blockstore: blocks under change
   kLayerSegments = 85,
   kLayerCache = 90,   // snapshots: frozen layers shared by VDIs
+  kPackAppend = 91,   // blockstore: one addition to an appender at a time
+  kPackWork = 92,     // blockstore: an appender's frames under way
+  kPackTable = 93,    // blockstore: the open packs
+  kFrameCache = 94,   // blockstore: a shard of the decompressed frames
   kLeaf = 100,        // takes nothing after it
 };
 
