@@ -20,6 +20,7 @@ using nlohmann::ordered_json;
 
 constexpr uint64_t kMaxSuperblockBytes = 4096;
 constexpr std::array<std::string_view, 3> kCompressions = {"lz4", "zstd", "none"};
+constexpr const char* kDefaultCompression = "lz4";  // also of a store that does not say
 constexpr uint32_t kFolderMode = 0755;   // users' folders, as they appear in the tree
 constexpr uint32_t kPrivateMode = 0700;  // data
 
@@ -53,6 +54,18 @@ Failure Damaged(const std::string& path) {
               "bring it back from a backup; the store's other files do not depend on it");
 }
 
+Result<std::string> DecodeCompression(const ordered_json& json, const std::string& root,
+                                      const std::string& path) {
+  if (!json.contains("compression")) return kDefaultCompression;
+  const std::string compression = TextOf(json, "compression");
+  if (compression.empty()) return Damaged(path);
+  if (IsCompression(compression)) return compression;
+  return Fail(ErrorCode::kNewerFormat,
+              fmt::format("the store {} compresses its packs with '{}'; this quoin knows {}", root,
+                          compression, fmt::join(kCompressions, ", ")),
+              "install a newer quoin");
+}
+
 Result<Superblock> Decode(const std::string& text, const std::string& root,
                           const std::string& path) {
   const ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -69,10 +82,10 @@ Result<Superblock> Decode(const std::string& text, const std::string& root,
   if (format->get<uint64_t>() < 1) return Damaged(path);
   Superblock superblock;
   superblock.format = format->get<int>();
-  superblock.compression = TextOf(json, "compression");
+  QUOIN_ASSIGN(superblock.compression, DecodeCompression(json, root, path));
   superblock.created = TextOf(json, "created");
   const std::optional<Id> id = Id::Parse(TextOf(json, "id"));
-  if (!id || id->IsNull() || !IsCompression(superblock.compression)) return Damaged(path);
+  if (!id || id->IsNull()) return Damaged(path);
   superblock.store_id = *id;
   return superblock;
 }

@@ -1,6 +1,7 @@
 // quoin.store: what makes a folder a store. JSON of at most 4 KiB, written once by `init`:
 //   {"quoin": "store", "format": 1, "id": "<32 hex>", "created": "<UTC>", "compression": "lz4"}
-// Checked before anything else is touched. A greater `format` is refused with kNewerFormat.
+// Checked before anything else is touched. A greater `format` is refused with kNewerFormat, and so is
+// a compression of which this quoin does not know; a store that names none has "lz4".
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@ inline constexpr int kStoreFormat = 1;
 struct Superblock {
   Id store_id;
   int format = kStoreFormat;
-  std::string compression = "lz4";  // lz4, zstd or none
+  std::string compression = "lz4";  // of new packs: lz4, zstd or none
   std::string created;              // ISO 8601, UTC
 };
 

@@ -94,6 +94,25 @@ TYPED_TEST(SuperblockTest, ANewerFormatIsRefusedWhateverElseItHolds) {
   }
 }
 
+TYPED_TEST(SuperblockTest, AStoreThatNamesNoCompressionHasLz4) {
+  ASSERT_OK(this->file_system().MakeDirectory(this->root_, 0700));
+  WriteBytes(this->file_system(), this->root_ + "/quoin.store",
+             R"({"quoin": "store", "format": 1, "id": ")" + std::string(32, 'a') + "\"}");
+  ASSERT_OK_AND_ASSIGN(const Superblock read, ReadSuperblock(this->file_system(), this->root_));
+  EXPECT_EQ(read.compression, "lz4");
+}
+
+TYPED_TEST(SuperblockTest, AnUnknownCompressionIsRefusedByItsName) {
+  ASSERT_OK(this->file_system().MakeDirectory(this->root_, 0700));
+  WriteBytes(this->file_system(), this->root_ + "/quoin.store",
+             R"({"quoin": "store", "format": 1, "compression": "rar", "id": ")" +
+                 std::string(32, 'a') + "\"}");
+  const auto read = ReadSuperblock(this->file_system(), this->root_);
+  ASSERT_ERROR(kNewerFormat, read);
+  EXPECT_NE(read.error().what.find("'rar'"), std::string::npos);
+  EXPECT_NE(read.error().next.find("newer quoin"), std::string::npos);
+}
+
 TYPED_TEST(SuperblockTest, DamageIsCorrupt) {
   ASSERT_OK(InitialiseStore(this->file_system(), this->root_, "lz4"));
   const std::string path = this->root_ + "/quoin.store";
@@ -108,7 +127,8 @@ TYPED_TEST(SuperblockTest, DamageIsCorrupt) {
         std::string(R"({"quoin": "store", "format": "1"})"),
         std::string(R"({"quoin": "store", "format": 1, "compression": "lz4"})"),
         std::string(R"({"quoin": "store", "format": 1, "id": "x", "compression": "lz4"})"),
-        R"({"quoin": "store", "format": 1, "compression": "rar", "id": ")" + id + "\"}"}) {
+        R"({"quoin": "store", "format": 1, "compression": "", "id": ")" + id + "\"}",
+        R"({"quoin": "store", "format": 1, "compression": 7, "id": ")" + id + "\"}"}) {
     WriteBytes(this->file_system(), path, text);
     EXPECT_ERROR(kCorrupt, ReadSuperblock(this->file_system(), this->root_)) << text.substr(0, 80);
   }
