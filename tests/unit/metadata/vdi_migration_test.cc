@@ -142,8 +142,8 @@ TYPED_TEST(VdiMigrationTest, TheReferencesHoldAsInANewDatabase) {
     EXPECT_ERROR(kInvalid, change.Commit()) << seq;
   }
   ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
-  EXPECT_OK(change.PutLayer({6, 0, LayerState::kSealed, "6-9", 512, false,
-                             {{SampleId(3), 4}, 0, SampleDigest(5), 6}}));
+  EXPECT_OK(change.PutLayer(
+      {6, 0, LayerState::kSealed, "6-9", 512, false, {{SampleId(3), 4}, 0, SampleDigest(5), 6}}));
   EXPECT_OK(change.Commit());
   EXPECT_EQ(database->Load()->layers.size(), 4u);
 }
