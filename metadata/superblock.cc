@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/store_layout.h"
@@ -90,6 +91,11 @@ Result<Superblock> Decode(const std::string& text, const std::string& root,
   return superblock;
 }
 
+std::vector<std::string> PrivateFolders(const StoreLayout& layout) {
+  return {layout.Vdis(),  layout.Packs(),   layout.Collection(),
+          layout.Groups(), layout.Hosts(), layout.AllTemporaries()};
+}
+
 // Makes the root or checks that nothing but an unfinished store is in it.
 Status PrepareRoot(FileSystem& file_system, const StoreLayout& layout) {
   const std::string& root = layout.root();
@@ -102,8 +108,8 @@ Status PrepareRoot(FileSystem& file_system, const StoreLayout& layout) {
     return Fail(ErrorCode::kExists, fmt::format("{} is a quoin store already", root),
                 fmt::format("quoin mount {} MOUNT", root));
   }
-  const std::array<std::string, 5> ours = {layout.Names(), layout.Vdis(), layout.Groups(),
-                                           layout.Hosts(), layout.Temporaries()};
+  std::vector<std::string> ours = PrivateFolders(layout);
+  ours.push_back(layout.Names());
   QUOIN_ASSIGN(const std::vector<DirectoryEntry> entries, file_system.List(root));
   for (const DirectoryEntry& entry : entries) {
     if (entry.name == "lost+found") continue;  // a fresh ext4
@@ -140,8 +146,7 @@ Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& r
   const StoreLayout layout(root);
   QUOIN_TRY(PrepareRoot(file_system, layout));
   QUOIN_TRY(MakeFolder(file_system, layout.Names(), kFolderMode));
-  for (const std::string& folder :
-       {layout.Vdis(), layout.Groups(), layout.Hosts(), layout.Temporaries()}) {
+  for (const std::string& folder : PrivateFolders(layout)) {
     QUOIN_TRY(MakeFolder(file_system, folder, kPrivateMode));
   }
   QUOIN_TRY(file_system.SyncDirectory(root));
@@ -154,6 +159,18 @@ Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& r
       PublishNewFile(file_system, layout.Superblock(), layout.NewTemporary(), Encode(superblock));
   if (!written) return Failure(written.error());
   return superblock;
+}
+
+Status CompleteStore(FileSystem& file_system, const std::string& root) {
+  const StoreLayout layout(root);
+  bool is_complete = true;
+  for (const std::string& folder : {layout.Packs(), layout.Collection()}) {
+    QUOIN_ASSIGN(const bool exists, PathExists(file_system, folder));
+    if (exists) continue;
+    QUOIN_TRY(MakeFolder(file_system, folder, kPrivateMode));
+    is_complete = false;
+  }
+  return is_complete ? Status() : file_system.SyncDirectory(root);
 }
 
 Result<Superblock> ReadSuperblock(FileSystem& file_system, const std::string& root) {

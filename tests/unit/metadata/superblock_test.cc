@@ -32,12 +32,25 @@ TYPED_TEST(SuperblockTest, AStoreIsMadeInAFolderThatDoesNotExistYet) {
   EXPECT_EQ(read.created, made.created);
   EXPECT_EQ(read.created.size(), std::string("2026-11-22T10:00:00Z").size());
   const StoreLayout layout(this->root_);
-  for (const std::string& folder :
-       {layout.Names(), layout.Vdis(), layout.Groups(), layout.Hosts(), layout.Temporaries()}) {
+  for (const std::string& folder : {layout.Names(), layout.Vdis(), layout.Groups(), layout.Hosts(),
+                                    layout.Temporaries(), layout.Packs(), layout.Collection()}) {
     ASSERT_OK_AND_ASSIGN(const FileFacts facts, this->file_system().Facts(folder));
     EXPECT_EQ(facts.kind, EntryKind::kDirectory);
   }
   EXPECT_TRUE(this->file_system().List(layout.Temporaries())->empty());
+}
+
+TYPED_TEST(SuperblockTest, AStoreOfAnOlderQuoinGetsTheFoldersThatItLacks) {
+  ASSERT_OK(InitialiseStore(this->file_system(), this->root_, "lz4"));
+  const StoreLayout layout(this->root_);
+  ASSERT_OK(CompleteStore(this->file_system(), this->root_));
+  ASSERT_OK(this->file_system().RemoveDirectory(layout.Packs()));
+  ASSERT_OK(this->file_system().RemoveDirectory(layout.Collection()));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK(CompleteStore(this->file_system(), this->root_));
+    EXPECT_OK(this->file_system().List(layout.Packs()));
+    EXPECT_OK(this->file_system().List(layout.Collection()));
+  }
 }
 
 TYPED_TEST(SuperblockTest, AStoreIsMadeInAnEmptyFolderAndInAFreshFilesystem) {
