@@ -94,9 +94,9 @@ class File {
   // False if another handle holds it or shares it. The handle must be open for writing. A shared
   // lock of this handle becomes the exclusive one, or stays as it is if the answer is false.
   virtual Result<bool> TryLock() = 0;
-  // Takes a shared lock on the whole file for this handle: any number of handles have it at once, and
-  // none of them together with TryLock's. False if another handle holds that one. An exclusive lock
-  // of this handle becomes a shared one.
+  // Takes a shared lock on the whole file for this handle: any number of handles have it at once,
+  // and none of them together with TryLock's. False if another handle holds that one. An exclusive
+  // lock of this handle becomes a shared one. The handle must be open for reading, and all are.
   virtual Result<bool> TryLockShared() = 0;
   // Lets go of this handle's lock, of either kind; nothing happens if it has none.
   virtual Status Unlock() = 0;
