@@ -88,6 +88,15 @@ Result<HostIdentity> LoadHostIdentity(const std::string& state_dir) {
   return self;
 }
 
+Status MakeLocalFolders(const std::string& path) {
+  PosixFileSystem file_system;
+  return MakeFolders(file_system, path);
+}
+
+std::string StoreStateDir(const std::string& state_dir, const Id& store) {
+  return state_dir + "/" + store.ToString();
+}
+
 std::string DefaultStateDir() { return FromEnvironment("QUOIN_STATE_DIR", "/var/lib/quoin"); }
 std::string DefaultRunDir() { return FromEnvironment("QUOIN_RUN_DIR", "/run/quoin"); }
 

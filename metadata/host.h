@@ -20,6 +20,12 @@ struct HostIdentity {
 // Makes `state_dir` (and its parents) if needed. Local disk, so it does not go through the seam.
 Result<HostIdentity> LoadHostIdentity(const std::string& state_dir);
 
+// Makes a folder of this host's own disk, and its parents, where they are missing.
+Status MakeLocalFolders(const std::string& path);
+
+// What this host keeps of one store: <state_dir>/<store id>.
+std::string StoreStateDir(const std::string& state_dir, const Id& store);
+
 // /var/lib/quoin, or $QUOIN_STATE_DIR.
 std::string DefaultStateDir();
 // /run/quoin, or $QUOIN_RUN_DIR: sockets and records of this host's mounts.

@@ -22,6 +22,10 @@ constexpr uint64_t kMaxInteger = std::numeric_limits<int64_t>::max();
 constexpr uint32_t kPermissionBits = 07777;
 constexpr size_t kMaxParentNameBytes = kMaxNameBytes + 1 + kMaxNamePartBytes;
 
+// 16^6 regions are the largest VDI (map_root.h).
+constexpr uint8_t kMaxMapHeight = 6;
+static_assert(uint64_t{1} << (4 * kMaxMapHeight) == kMaxVdiRegions);
+
 bool IsVdiSize(uint64_t bytes) { return bytes <= kMaxVdiBytes && bytes % kSectorBytes == 0; }
 
 // Becomes part of a path, so it must be one harmless part of one.
@@ -78,13 +82,9 @@ Problem FindHeadProblem(const VdiState& state, const LayerTable& table) {
   if (head == nullptr || head->state != LayerState::kHead) {
     return fmt::format("the head, layer {}, is not there or not a head", state.vdi.head_seq);
   }
-  const LayerRecord* spare = table.Find(state.vdi.spare_seq);
-  if (state.vdi.spare_seq != 0 && (spare == nullptr || spare->state != LayerState::kSpare)) {
-    return fmt::format("the spare, layer {}, is not there or not a spare", state.vdi.spare_seq);
-  }
   for (const LayerRecord& layer : state.layers) {
-    if (layer.state != LayerState::kFrozen && &layer != head && &layer != spare) {
-      return fmt::format("layer {} is a second head or spare", layer.seq);
+    if (layer.state == LayerState::kHead && &layer != head) {
+      return fmt::format("layer {} is a second head", layer.seq);
     }
   }
   return std::nullopt;
@@ -97,21 +97,37 @@ Problem FindParentProblem(const VdiState& state, const LayerTable& table) {
     if (parent == nullptr) {
       return fmt::format("layer {}, below layer {}, is not there", layer.parent_seq, layer.seq);
     }
-    const bool may_lie_below =
-        parent->state == LayerState::kFrozen ||
-        (parent->state == LayerState::kHead && layer.state == LayerState::kSpare);
-    if (!may_lie_below) {
-      return fmt::format("layer {}, below layer {}, is not frozen", parent->seq, layer.seq);
+    if (parent->state == LayerState::kHead) {
+      return fmt::format("layer {}, below layer {}, is the head", parent->seq, layer.seq);
     }
   }
   for (const SnapshotRecord& snapshot : state.snapshots) {
     if (snapshot.layer_seq == 0) continue;
     const LayerRecord* layer = table.Find(snapshot.layer_seq);
-    if (layer == nullptr || layer->state != LayerState::kFrozen) {
-      return fmt::format("layer {} of snapshot {} is not there or not frozen", snapshot.layer_seq,
+    if (layer == nullptr || layer->state == LayerState::kHead) {
+      return fmt::format("layer {} of snapshot {} is not there or is the head", snapshot.layer_seq,
+                         snapshot.name);
+    }
+    if (layer->state != LayerState::kSealed && !snapshot.digest.IsNull()) {
+      return fmt::format("snapshot {} has a digest although its layer is not sealed",
                          snapshot.name);
     }
   }
+  return std::nullopt;
+}
+
+Problem FindMapProblem(const LayerRecord& layer) {
+  const MapRoot& map = layer.map;
+  if (layer.state != LayerState::kSealed) {
+    if (map == MapRoot()) return std::nullopt;
+    return fmt::format("layer {} has a map although it is not sealed", layer.seq);
+  }
+  if (layer.parent_seq != 0) return fmt::format("layer {} is sealed and has a parent", layer.seq);
+  if (layer.has_ownership_file) return fmt::format("layer {} is sealed and has files", layer.seq);
+  if (map == MapRoot()) return std::nullopt;
+  const bool is_possible = !map.IsEmpty() && !map.digest.IsNull() && map.height <= kMaxMapHeight &&
+                           map.data_blocks > 0 && map.data_blocks <= kMaxVdiBlocks;
+  if (!is_possible) return fmt::format("the map of layer {} is impossible", layer.seq);
   return std::nullopt;
 }
 
@@ -140,7 +156,6 @@ Problem FindProblem(const VdiRecord& vdi) {
   if (vdi.attributes.mode > kPermissionBits) return "the VDI's mode has unknown bits";
   if (vdi.epoch > kMaxInteger) return "the VDI's epoch is out of range";
   if (vdi.head_seq == 0) return "the VDI has no head";
-  if (vdi.spare_seq == vdi.head_seq) return "the VDI's spare is its head";
   if (vdi.data_blocks > kMaxVdiBlocks) return "the VDI has more data than the largest VDI";
   if (vdi.copied_to_bytes > kMaxVdiBytes) return "the VDI's copy reaches beyond the largest VDI";
   if (vdi.parent_name.size() > kMaxParentNameBytes)
@@ -158,7 +173,7 @@ Problem FindProblem(const LayerRecord& layer) {
     return fmt::format("the name of layer {} is impossible", layer.seq);
   }
   if (layer.size_bytes > kMaxVdiBytes) return fmt::format("layer {} is too large", layer.seq);
-  return std::nullopt;
+  return FindMapProblem(layer);
 }
 
 Problem FindProblem(const SnapshotRecord& snapshot) {

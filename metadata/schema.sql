@@ -2,11 +2,12 @@
 -- gives exactly this; a test holds the two together. A change here needs a new numbered file there
 -- and the next user_version in both.
 --
--- Ids are 32 lower-case hexadecimal digits; NULL means "no object" (0 or a null id in the records).
+-- Ids are 32 lower-case hexadecimal digits, digests 32 bytes; NULL means "no object" (0, a null id or
+-- a null digest in the records).
 -- References are checked at the end of a transaction, so its rows may come in any order.
 
 PRAGMA application_id = 0x51564449;  -- "QVDI"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- One row: the VDI itself.
 CREATE TABLE vdi (
@@ -22,7 +23,6 @@ CREATE TABLE vdi (
   created_ns          INTEGER NOT NULL,
   epoch               INTEGER NOT NULL,
   head_seq            INTEGER NOT NULL REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
-  spare_seq           INTEGER REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
   next_seq            INTEGER NOT NULL,
   data_blocks         INTEGER NOT NULL,
   parent_snapshot     TEXT,
@@ -33,13 +33,20 @@ CREATE TABLE vdi (
   head_published      INTEGER NOT NULL CHECK (head_published IN (0, 1))
 ) STRICT;
 
+-- A head or frozen layer is files in the layers folder. A sealed one is the map that begins in slot
+-- map_slot of pack map_pack; the map_ columns of the others are NULL and 0.
 CREATE TABLE layer (
   seq                INTEGER PRIMARY KEY,
   parent_seq         INTEGER REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
-  state              TEXT    NOT NULL CHECK (state IN ('head', 'spare', 'frozen')),
+  state              TEXT    NOT NULL CHECK (state IN ('head', 'frozen', 'sealed')),
   name               TEXT    NOT NULL UNIQUE,
   size_bytes         INTEGER NOT NULL,
-  has_ownership_file INTEGER NOT NULL CHECK (has_ownership_file IN (0, 1))
+  has_ownership_file INTEGER NOT NULL CHECK (has_ownership_file IN (0, 1)),
+  map_pack           TEXT,
+  map_slot           INTEGER NOT NULL,
+  map_height         INTEGER NOT NULL,
+  map_digest         BLOB    CHECK (length(map_digest) = 32),
+  map_data_blocks    INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX layer_by_parent ON layer (parent_seq);
@@ -59,7 +66,8 @@ CREATE TABLE snapshot (
   atime_ns      INTEGER NOT NULL,
   mtime_ns      INTEGER NOT NULL,
   ctime_ns      INTEGER NOT NULL,
-  pending_group TEXT
+  pending_group TEXT,
+  digest        BLOB    CHECK (length(digest) = 32)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX snapshot_by_layer ON snapshot (layer_seq);

@@ -1,6 +1,7 @@
 // Where everything lies in a store's folder. Paths only; touches no file.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "blockstore/base/id.h"
@@ -20,6 +21,17 @@ class StoreLayout {
   std::string Vdis() const { return root_ + "/vdis"; }
   std::string Groups() const { return root_ + "/groups"; }
   std::string Hosts() const { return root_ + "/hosts"; }
+  std::string Packs() const { return root_ + "/packs"; }
+  // What collectors and sealers agree by (collection_lock.h).
+  std::string Collection() const { return root_ + "/gc"; }
+  std::string CollectionLock() const { return Collection() + "/lock"; }
+  std::string CollectionTurn() const { return Collection() + "/turn"; }
+  std::string CollectionGeneration() const { return Collection() + "/generation"; }
+  std::string CollectorLock() const { return Collection() + "/collector.lock"; }
+  std::string DeadLists() const { return Collection() + "/dead"; }
+  std::string DeadList(uint64_t generation) const {
+    return DeadLists() + "/" + std::to_string(generation);
+  }
   // Files on their way to a name, one folder for each session; a folder whose `lock` file nobody
   // holds is garbage.
   std::string AllTemporaries() const { return root_ + "/tmp"; }

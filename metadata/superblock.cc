@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/store_layout.h"
@@ -20,6 +21,7 @@ using nlohmann::ordered_json;
 
 constexpr uint64_t kMaxSuperblockBytes = 4096;
 constexpr std::array<std::string_view, 3> kCompressions = {"lz4", "zstd", "none"};
+constexpr const char* kDefaultCompression = "lz4";  // also of a store that does not say
 constexpr uint32_t kFolderMode = 0755;   // users' folders, as they appear in the tree
 constexpr uint32_t kPrivateMode = 0700;  // data
 
@@ -53,6 +55,18 @@ Failure Damaged(const std::string& path) {
               "bring it back from a backup; the store's other files do not depend on it");
 }
 
+Result<std::string> DecodeCompression(const ordered_json& json, const std::string& root,
+                                      const std::string& path) {
+  if (!json.contains("compression")) return kDefaultCompression;
+  const std::string compression = TextOf(json, "compression");
+  if (compression.empty()) return Damaged(path);
+  if (IsCompression(compression)) return compression;
+  return Fail(ErrorCode::kNewerFormat,
+              fmt::format("the store {} compresses its packs with '{}'; this quoin knows {}", root,
+                          compression, fmt::join(kCompressions, ", ")),
+              "install a newer quoin");
+}
+
 Result<Superblock> Decode(const std::string& text, const std::string& root,
                           const std::string& path) {
   const ordered_json json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -69,12 +83,17 @@ Result<Superblock> Decode(const std::string& text, const std::string& root,
   if (format->get<uint64_t>() < 1) return Damaged(path);
   Superblock superblock;
   superblock.format = format->get<int>();
-  superblock.compression = TextOf(json, "compression");
+  QUOIN_ASSIGN(superblock.compression, DecodeCompression(json, root, path));
   superblock.created = TextOf(json, "created");
   const std::optional<Id> id = Id::Parse(TextOf(json, "id"));
-  if (!id || id->IsNull() || !IsCompression(superblock.compression)) return Damaged(path);
+  if (!id || id->IsNull()) return Damaged(path);
   superblock.store_id = *id;
   return superblock;
+}
+
+std::vector<std::string> PrivateFolders(const StoreLayout& layout) {
+  return {layout.Vdis(),  layout.Packs(),   layout.Collection(),
+          layout.Groups(), layout.Hosts(), layout.AllTemporaries()};
 }
 
 // Makes the root or checks that nothing but an unfinished store is in it.
@@ -89,8 +108,8 @@ Status PrepareRoot(FileSystem& file_system, const StoreLayout& layout) {
     return Fail(ErrorCode::kExists, fmt::format("{} is a quoin store already", root),
                 fmt::format("quoin mount {} MOUNT", root));
   }
-  const std::array<std::string, 5> ours = {layout.Names(), layout.Vdis(), layout.Groups(),
-                                           layout.Hosts(), layout.Temporaries()};
+  std::vector<std::string> ours = PrivateFolders(layout);
+  ours.push_back(layout.Names());
   QUOIN_ASSIGN(const std::vector<DirectoryEntry> entries, file_system.List(root));
   for (const DirectoryEntry& entry : entries) {
     if (entry.name == "lost+found") continue;  // a fresh ext4
@@ -127,8 +146,7 @@ Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& r
   const StoreLayout layout(root);
   QUOIN_TRY(PrepareRoot(file_system, layout));
   QUOIN_TRY(MakeFolder(file_system, layout.Names(), kFolderMode));
-  for (const std::string& folder :
-       {layout.Vdis(), layout.Groups(), layout.Hosts(), layout.Temporaries()}) {
+  for (const std::string& folder : PrivateFolders(layout)) {
     QUOIN_TRY(MakeFolder(file_system, folder, kPrivateMode));
   }
   QUOIN_TRY(file_system.SyncDirectory(root));
@@ -141,6 +159,18 @@ Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& r
       PublishNewFile(file_system, layout.Superblock(), layout.NewTemporary(), Encode(superblock));
   if (!written) return Failure(written.error());
   return superblock;
+}
+
+Status CompleteStore(FileSystem& file_system, const std::string& root) {
+  const StoreLayout layout(root);
+  bool is_complete = true;
+  for (const std::string& folder : {layout.Packs(), layout.Collection()}) {
+    QUOIN_ASSIGN(const bool exists, PathExists(file_system, folder));
+    if (exists) continue;
+    QUOIN_TRY(MakeFolder(file_system, folder, kPrivateMode));
+    is_complete = false;
+  }
+  return is_complete ? Status() : file_system.SyncDirectory(root);
 }
 
 Result<Superblock> ReadSuperblock(FileSystem& file_system, const std::string& root) {

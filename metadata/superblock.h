@@ -1,6 +1,7 @@
 // quoin.store: what makes a folder a store. JSON of at most 4 KiB, written once by `init`:
 //   {"quoin": "store", "format": 1, "id": "<32 hex>", "created": "<UTC>", "compression": "lz4"}
-// Checked before anything else is touched. A greater `format` is refused with kNewerFormat.
+// Checked before anything else is touched. A greater `format` is refused with kNewerFormat, and so
+// is a compression of which this quoin does not know; a store that names none has "lz4".
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@ inline constexpr int kStoreFormat = 1;
 struct Superblock {
   Id store_id;
   int format = kStoreFormat;
-  std::string compression = "lz4";  // lz4, zstd or none
+  std::string compression = "lz4";  // of new packs: lz4, zstd or none
   std::string created;              // ISO 8601, UTC
 };
 
@@ -24,6 +25,9 @@ struct Superblock {
 // superblock is written last, so a crash leaves no store, and a second attempt may finish it.
 Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& root,
                                    const std::string& compression);
+
+// Makes the folders that a store of an older quoin does not have yet.
+Status CompleteStore(FileSystem& file_system, const std::string& root);
 
 // kNotFound / kNotAStore / kNewerFormat / kCorrupt with texts that say what to do.
 Result<Superblock> ReadSuperblock(FileSystem& file_system, const std::string& root);

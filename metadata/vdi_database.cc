@@ -221,6 +221,12 @@ Status VdiDatabase::CheckAll() {
     StatementUse check = connection_->statements.Prepare("PRAGMA integrity_check(1)");
     const std::string found = check->executeStep() ? check->getColumn(0).getString() : "no answer";
     if (found != "ok") return damaged(found);
+    StatementUse sealed = connection_->statements.Prepare(
+        "SELECT layer_seq FROM ownership JOIN layer ON seq = layer_seq WHERE state = 'sealed'");
+    if (sealed->executeStep()) {
+      return damaged(fmt::format("layer {} is sealed and has a list of blocks",
+                                 sealed->getColumn(0).getInt64()));
+    }
     StatementUse references = connection_->statements.Prepare("PRAGMA foreign_key_check");
     if (references->executeStep()) {
       return damaged(fmt::format("a row of {} names a layer that is not there",

@@ -36,7 +36,7 @@ class VdiDatabase {
     Transaction(const Transaction&) = delete;
 
     Status PutVdi(const VdiRecord& vdi);
-    Status PutLayer(const LayerRecord& layer);
+    Status PutLayer(const LayerRecord& layer);  // a sealed one: and removes its ownership rows
     Status RemoveLayer(uint32_t seq);  // with its ownership rows
     Status PutSnapshot(const SnapshotRecord& snapshot);
     Status RemoveSnapshot(const Id& id);

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "blockstore/base/digest.h"
 #include "blockstore/base/id.h"
+#include "blockstore/maps/map_root.h"
 
 namespace quoin {
 
@@ -26,7 +28,6 @@ struct VdiRecord {
   int64_t created_ns = 0;
   uint64_t epoch = 0;        // of the last owner that changed the structure
   uint32_t head_seq = 0;     // a layer's seq
-  uint32_t spare_seq = 0;    // the next head, made beforehand; 0: none
   uint32_t next_seq = 1;     // never used before
   uint64_t data_blocks = 0;  // visible data when last recorded at a clean release
   // What a clone was made from; null and "" for an original.
@@ -42,15 +43,20 @@ struct VdiRecord {
   bool operator==(const VdiRecord&) const = default;
 };
 
-enum class LayerState { kHead, kSpare, kFrozen };
+enum class LayerState {
+  kHead,    // the one that is written
+  kFrozen,  // files that never change again
+  kSealed,  // no files: a map in packs holds all that the frozen layers down to the bottom held
+};
 
 struct LayerRecord {
   uint32_t seq = 0;         // never reused in one VDI; > 0
-  uint32_t parent_seq = 0;  // the layer below; 0: none
+  uint32_t parent_seq = 0;  // the layer below; 0: none (always so for a sealed layer)
   LayerState state = LayerState::kFrozen;
-  std::string name;  // "<seq>-<epoch>" of its files
+  std::string name;  // "<seq>-<epoch>" of its files; a sealed layer keeps the name it had
   uint64_t size_bytes = 0;
   bool has_ownership_file = false;  // frozen: <name>.owned is durable and no rows are needed
+  MapRoot map = {};                 // of a sealed layer; may be the empty map
   bool operator==(const LayerRecord&) const = default;
 };
 
@@ -65,6 +71,7 @@ struct SnapshotRecord {
   bool is_protected = false;
   Attributes attributes;
   Id pending_group;  // not null: part of a group that is not yet decided
+  Digest digest;     // of the content; null until its layer is sealed, and if nothing is in it
   bool operator==(const SnapshotRecord&) const = default;
 };
 

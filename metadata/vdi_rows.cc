@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstring>
 #include <limits>
 #include <optional>
 
@@ -13,39 +14,44 @@
 namespace quoin {
 namespace {
 
-constexpr std::array<const char*, 3> kLayerStateWords = {"head", "spare", "frozen"};
+constexpr std::array<const char*, 3> kLayerStateWords = {"head", "frozen", "sealed"};
 
 constexpr const char* kPutVdi =
     "INSERT OR REPLACE INTO vdi (only_row, id, size_bytes, mode, uid, gid, atime_ns, mtime_ns,"
-    " ctime_ns, created_ns, epoch, head_seq, spare_seq, next_seq, data_blocks, parent_snapshot,"
+    " ctime_ns, created_ns, epoch, head_seq, next_seq, data_blocks, parent_snapshot,"
     " parent_name, copy_origin, copied_to_bytes, head_ownership_file, head_published)"
-    " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr const char* kReadVdi =
     "SELECT id, size_bytes, mode, uid, gid, atime_ns, mtime_ns, ctime_ns, created_ns, epoch,"
-    " head_seq, spare_seq, next_seq, data_blocks, parent_snapshot, parent_name, copy_origin,"
+    " head_seq, next_seq, data_blocks, parent_snapshot, parent_name, copy_origin,"
     " copied_to_bytes, head_ownership_file, head_published FROM vdi";
 
 constexpr const char* kPutLayer =
-    "INSERT INTO layer (seq, parent_seq, state, name, size_bytes, has_ownership_file)"
-    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO UPDATE SET parent_seq = excluded.parent_seq,"
-    " state = excluded.state, name = excluded.name, size_bytes = excluded.size_bytes,"
-    " has_ownership_file = excluded.has_ownership_file";
+    "INSERT INTO layer (seq, parent_seq, state, name, size_bytes, has_ownership_file, map_pack,"
+    " map_slot, map_height, map_digest, map_data_blocks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (seq) DO UPDATE SET parent_seq = excluded.parent_seq, state = excluded.state,"
+    " name = excluded.name, size_bytes = excluded.size_bytes,"
+    " has_ownership_file = excluded.has_ownership_file, map_pack = excluded.map_pack,"
+    " map_slot = excluded.map_slot, map_height = excluded.map_height,"
+    " map_digest = excluded.map_digest, map_data_blocks = excluded.map_data_blocks";
 constexpr const char* kReadLayers =
-    "SELECT seq, parent_seq, state, name, size_bytes, has_ownership_file FROM layer ORDER BY seq";
+    "SELECT seq, parent_seq, state, name, size_bytes, has_ownership_file, map_pack, map_slot,"
+    " map_height, map_digest, map_data_blocks FROM layer ORDER BY seq";
 
 constexpr const char* kPutSnapshot =
     "INSERT INTO snapshot (id, name, ordinal, layer_seq, size_bytes, data_blocks, created_ns,"
-    " is_protected, mode, uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " is_protected, mode, uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group, digest)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
     " name = excluded.name, ordinal = excluded.ordinal, layer_seq = excluded.layer_seq,"
     " size_bytes = excluded.size_bytes, data_blocks = excluded.data_blocks,"
     " created_ns = excluded.created_ns, is_protected = excluded.is_protected,"
     " mode = excluded.mode, uid = excluded.uid, gid = excluded.gid, atime_ns = excluded.atime_ns,"
     " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,"
-    " pending_group = excluded.pending_group";
+    " pending_group = excluded.pending_group, digest = excluded.digest";
 constexpr const char* kReadSnapshots =
     "SELECT id, name, ordinal, layer_seq, size_bytes, data_blocks, created_ns, is_protected, mode,"
-    " uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group FROM snapshot ORDER BY ordinal";
+    " uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group, digest FROM snapshot"
+    " ORDER BY ordinal";
 
 constexpr const char* kPutOwnership =
     "INSERT INTO ownership (layer_seq, region, runs) VALUES (?, ?, ?)"
@@ -54,6 +60,7 @@ constexpr const char* kRemoveRegion = "DELETE FROM ownership WHERE layer_seq = ?
 constexpr const char* kRemoveOwnership =
     "DELETE FROM ownership WHERE layer_seq = ?1 AND region <= (SELECT max(region) FROM"
     " (SELECT region FROM ownership WHERE layer_seq = ?1 ORDER BY region LIMIT ?2))";
+constexpr const char* kRemoveLayerOwnership = "DELETE FROM ownership WHERE layer_seq = ?";
 constexpr const char* kReadOwnership =
     "SELECT region, runs FROM ownership WHERE layer_seq = ? ORDER BY region";
 
@@ -74,6 +81,18 @@ class RowWriter {
     return *this;
   }
   RowWriter& IdOrNull(const Id& id) { return id.IsNull() ? Null() : Text(id.ToString()); }
+  RowWriter& DigestOrNull(const Digest& digest) {
+    if (digest.IsNull()) return Null();
+    statement_.bind(++column_, static_cast<const void*>(digest.bytes.data()), Digest::kBytes);
+    return *this;
+  }
+  RowWriter& Map(const MapRoot& map) {
+    return IdOrNull(map.location.pack)
+        .Unsigned(map.location.slot)
+        .Unsigned(map.height)
+        .DigestOrNull(map.digest)
+        .Unsigned(map.data_blocks);
+  }
   RowWriter& Permissions(const Attributes& of) {
     return Unsigned(of.mode).Unsigned(of.uid).Unsigned(of.gid);
   }
@@ -118,6 +137,27 @@ class RowReader {
     const std::optional<Id> id = Id::Parse(column.getString());
     if (!id) is_good_ = false;
     return id.value_or(Id());
+  }
+  Digest DigestOrNull() {
+    const SQLite::Column column = Next();
+    Digest digest;
+    if (column.isNull()) return digest;
+    if (column.getBytes() == static_cast<int>(Digest::kBytes)) {
+      std::memcpy(digest.bytes.data(), column.getBlob(), Digest::kBytes);
+    }
+    if (digest.IsNull()) is_good_ = false;  // NULL is written for none
+    return digest;
+  }
+  MapRoot Map() {
+    MapRoot map;
+    map.location.pack = IdOrNull();
+    map.location.slot = Unsigned32();
+    const uint32_t height = Unsigned32();
+    if (height > std::numeric_limits<uint8_t>::max()) is_good_ = false;
+    map.height = static_cast<uint8_t>(height);
+    map.digest = DigestOrNull();
+    map.data_blocks = Unsigned();
+    return map;
   }
   LayerState State() {
     const std::string word = Text();
@@ -170,7 +210,6 @@ VdiRecord ParseVdi(RowReader& row) {
   vdi.created_ns = row.Number();
   vdi.epoch = row.Unsigned();
   vdi.head_seq = row.Unsigned32();
-  vdi.spare_seq = row.Unsigned32();
   vdi.next_seq = row.Unsigned32();
   vdi.data_blocks = row.Unsigned();
   vdi.parent_snapshot = row.IdOrNull();
@@ -190,6 +229,7 @@ LayerRecord ParseLayer(RowReader& row) {
   layer.name = row.Text();
   layer.size_bytes = row.Unsigned();
   layer.has_ownership_file = row.Flag();
+  layer.map = row.Map();
   return layer;
 }
 
@@ -206,7 +246,14 @@ SnapshotRecord ParseSnapshot(RowReader& row) {
   row.Permissions(snapshot.attributes);
   row.Times(snapshot.attributes);
   snapshot.pending_group = row.IdOrNull();
+  snapshot.digest = row.DigestOrNull();
   return snapshot;
+}
+
+void RemoveAllOwnership(PreparedStatements& statements, uint32_t layer_seq) {
+  StatementUse remove = statements.Prepare(kRemoveLayerOwnership);
+  RowWriter(*remove).Unsigned(layer_seq);
+  remove->exec();
 }
 
 template <typename Record>
@@ -224,12 +271,6 @@ Result<std::vector<Record>> ReadRows(PreparedStatements& statements, const char*
 
 }  // namespace
 
-StatementUse PreparedStatements::Prepare(const char* sql) {
-  std::unique_ptr<SQLite::Statement>& statement = by_sql_[sql];
-  if (!statement) statement = std::make_unique<SQLite::Statement>(database_, sql);
-  return StatementUse(*statement);
-}
-
 Status PutVdiRow(PreparedStatements& statements, const VdiRecord& vdi) {
   QUOIN_TRY(CheckBeforeWriting(vdi));
   StatementUse put = statements.Prepare(kPutVdi);
@@ -241,7 +282,6 @@ Status PutVdiRow(PreparedStatements& statements, const VdiRecord& vdi) {
       .Number(vdi.created_ns)
       .Unsigned(vdi.epoch)
       .Unsigned(vdi.head_seq)
-      .SeqOrNull(vdi.spare_seq)
       .Unsigned(vdi.next_seq)
       .Unsigned(vdi.data_blocks)
       .IdOrNull(vdi.parent_snapshot)
@@ -263,8 +303,10 @@ Status PutLayerRow(PreparedStatements& statements, const LayerRecord& layer) {
       .Text(kLayerStateWords[static_cast<size_t>(layer.state)])
       .Text(layer.name)
       .Unsigned(layer.size_bytes)
-      .Unsigned(layer.has_ownership_file ? 1 : 0);
+      .Unsigned(layer.has_ownership_file ? 1 : 0)
+      .Map(layer.map);
   put->exec();
+  if (layer.state == LayerState::kSealed) RemoveAllOwnership(statements, layer.seq);
   return {};
 }
 
@@ -282,7 +324,8 @@ Status PutSnapshotRow(PreparedStatements& statements, const SnapshotRecord& snap
       .Unsigned(snapshot.is_protected ? 1 : 0)
       .Permissions(snapshot.attributes)
       .Times(snapshot.attributes)
-      .IdOrNull(snapshot.pending_group);
+      .IdOrNull(snapshot.pending_group)
+      .DigestOrNull(snapshot.digest);
   put->exec();
   return {};
 }
@@ -308,9 +351,7 @@ Status PutOwnershipRow(PreparedStatements& statements, uint32_t layer_seq,
 }
 
 void RemoveLayerRow(PreparedStatements& statements, uint32_t seq) {
-  StatementUse remove_ownership = statements.Prepare("DELETE FROM ownership WHERE layer_seq = ?");
-  RowWriter(*remove_ownership).Unsigned(seq);
-  remove_ownership->exec();
+  RemoveAllOwnership(statements, seq);
   StatementUse remove = statements.Prepare("DELETE FROM layer WHERE seq = ?");
   RowWriter(*remove).Unsigned(seq);
   remove->exec();

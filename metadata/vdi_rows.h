@@ -3,18 +3,14 @@
 // callers run these inside GuardSqlite (sqlite_error.h). Not thread-safe, like the connection.
 #pragma once
 
-#include <SQLiteCpp/Database.h>
-#include <SQLiteCpp/Statement.h>
-
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "blockstore/base/error.h"
 #include "blockstore/layers/ownership_set.h"
+#include "metadata/prepared_statements.h"
 #include "metadata/vdi_records.h"
 
 namespace quoin {
@@ -22,34 +18,8 @@ namespace quoin {
 // More than any encoding of one region needs (4,096 runs of a few bytes each).
 inline constexpr size_t kMaxRegionRunsBytes = size_t{64} << 10;
 
-// A statement while it is in use; resets it at the end, so that it keeps no transaction open.
-class StatementUse {
- public:
-  explicit StatementUse(SQLite::Statement& statement) : statement_(statement) {}
-  ~StatementUse() { (void)statement_.tryReset(); }  // repeats the error of the last step
-  StatementUse(const StatementUse&) = delete;
-  StatementUse& operator=(const StatementUse&) = delete;
-  SQLite::Statement* operator->() { return &statement_; }
-  SQLite::Statement& operator*() { return statement_; }
-
- private:
-  SQLite::Statement& statement_;
-};
-
-// A connection's statements, each compiled once. Must end before its Database.
-class PreparedStatements {
- public:
-  explicit PreparedStatements(SQLite::Database& database) : database_(database) {}
-
-  // `sql` must be a literal.
-  StatementUse Prepare(const char* sql);
-
- private:
-  SQLite::Database& database_;
-  std::unordered_map<std::string_view, std::unique_ptr<SQLite::Statement>> by_sql_;
-};
-
-// Each inserts the row or replaces it whole. kInvalid for a record that breaks record_checks.h.
+// Each inserts the row or replaces it whole. kInvalid for a record that breaks record_checks.h. The
+// row of a sealed layer takes the layer's ownership rows away.
 Status PutVdiRow(PreparedStatements& statements, const VdiRecord& vdi);
 Status PutLayerRow(PreparedStatements& statements, const LayerRecord& layer);
 Status PutSnapshotRow(PreparedStatements& statements, const SnapshotRecord& snapshot);

@@ -22,6 +22,11 @@ Result<std::vector<LayerRecord>> LinkLayers(FileSystem& file_system,
       return Fail(ErrorCode::kCorrupt,
                   fmt::format("{}: layer {} is not recorded", source_folder, seq));
     }
+    if (layer->state == LayerState::kSealed) {
+      return Fail(ErrorCode::kUnsupported,
+                  fmt::format("{}: layer {} is sealed, which this quoin cannot share",
+                              source_folder, layer->name));
+    }
     chain.push_back(*layer);
     seq = layer->parent_seq;
   }

@@ -56,6 +56,7 @@ Store::~Store() {
 Result<std::unique_ptr<Store>> Store::Open(FileSystem& file_system, const std::string& root,
                                            HostIdentity self, StoreOptions options) {
   QUOIN_ASSIGN(Superblock superblock, ReadSuperblock(file_system, root));
+  QUOIN_TRY(CompleteStore(file_system, root));
   std::unique_ptr<Store> store(new Store(std::make_unique<Shared>(
       file_system, root, std::move(self), options, std::move(superblock))));
   QUOIN_TRY(store->shared_->TakeTemporaries());

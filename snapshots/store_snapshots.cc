@@ -131,6 +131,11 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
         return Fail(ErrorCode::kCorrupt,
                     fmt::format("snapshot {}: layer {} is not recorded", record->name, seq));
       }
+      if (layer->state == LayerState::kSealed) {
+        return Fail(ErrorCode::kUnsupported,
+                    fmt::format("snapshot {}: layer {} is sealed, which this quoin cannot read",
+                                record->name, layer->name));
+      }
       const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
       QUOIN_ASSIGN(std::shared_ptr<const Layer> opened,
                    shared_->environment.layer_cache.OpenFrozen({folder, layer->name},

@@ -231,7 +231,9 @@ VdiState Vdi::PublishableState() const {
   const auto finished = [this](uint32_t seq) QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     for (; seq != 0;) {
       const LayerRecord* layer = FindLayer(seq);
-      if (layer == nullptr || !layer->has_ownership_file) return false;
+      if (layer == nullptr) return false;
+      if (layer->state == LayerState::kSealed) return true;
+      if (!layer->has_ownership_file) return false;
       seq = layer->parent_seq;
     }
     return true;

@@ -42,6 +42,13 @@ const LayerRecord* FindLayer(const VdiState& state, uint32_t seq) {
   return found == state.layers.end() ? nullptr : &*found;
 }
 
+// True if the lowest layer is a sealed one.
+bool EndsSealed(uint32_t seq, const VdiState& state) {
+  const LayerRecord* layer = FindLayer(state, seq);
+  while (layer != nullptr && layer->parent_seq != 0) layer = FindLayer(state, layer->parent_seq);
+  return layer != nullptr && layer->state == LayerState::kSealed;
+}
+
 }  // namespace
 
 VdiCheck::VdiCheck(FileSystem& file_system, const StoreLayout& layout, FileSystem& scratch,
@@ -235,6 +242,11 @@ Result<std::unique_ptr<OwnershipSet>> VdiCheck::LoadOwned(const LayerRecord& rec
 }
 
 void VdiCheck::CheckLayer(const LayerRecord& record, const VdiState& state, const Source& source) {
+  if (record.state == LayerState::kSealed) {
+    Add(Severity::kNote,
+        fmt::format("layer {} is sealed: what it holds was not checked", record.name));
+    return;
+  }
   const bool published_without_set = source.database == nullptr &&
                                      record.state == LayerState::kFrozen &&
                                      !record.has_ownership_file;
@@ -243,7 +255,7 @@ void VdiCheck::CheckLayer(const LayerRecord& record, const VdiState& state, cons
         fmt::format("its published.db names layer {} without a list of its blocks", record.name));
     return;
   }
-  if (record.state != LayerState::kFrozen) CheckHeadIsOurs(record);
+  if (record.state == LayerState::kHead) CheckHeadIsOurs(record);
   Result<std::unique_ptr<OwnershipSet>> owned = LoadOwned(record, state, source);
   if (!owned) {
     Add(Severity::kDamage,
@@ -294,6 +306,7 @@ void VdiCheck::CheckSnapshot(const SnapshotRecord& snapshot, const VdiState& sta
         "open the VDI for writing once: that decides it");
   }
   const std::optional<LayerStack> stack = StackFrom(snapshot.layer_seq, state);
+  if (!stack && EndsSealed(snapshot.layer_seq, state)) return;  // which was told
   if (!stack) {
     Add(Severity::kDamage,
         fmt::format("its snapshot {} cannot be read: a layer of it is damaged or missing",
@@ -334,7 +347,6 @@ void VdiCheck::CheckReachable(const VdiState& state) {
     }
   };
   mark(state.vdi.head_seq);
-  mark(state.vdi.spare_seq);
   for (const SnapshotRecord& snapshot : state.snapshots) mark(snapshot.layer_seq);
   for (const LayerRecord& layer : state.layers) {
     if (needed.count(layer.seq) > 0) continue;
@@ -352,7 +364,9 @@ void VdiCheck::CheckFiles(const VdiState& state) {
     return;
   }
   std::set<std::string> known;
-  for (const LayerRecord& layer : state.layers) known.insert(layer.name);
+  for (const LayerRecord& layer : state.layers) {
+    if (layer.state != LayerState::kSealed) known.insert(layer.name);
+  }
   for (const DirectoryEntry& entry : *entries) {
     const bool is_head_set = entry.name.find(kHeadOwnershipMark) != std::string::npos;
     const bool needed = is_head_set ? entry.name == state.vdi.head_ownership_file

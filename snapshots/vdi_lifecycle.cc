@@ -127,6 +127,11 @@ Status Vdi::KeepForReading() {
 }
 
 Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& record) {
+  if (record.state == LayerState::kSealed) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("{}: layer {} is sealed, which this quoin cannot read", Title(),
+                            record.name));
+  }
   const Layer::Location location = LayerLocation(record.name);
   if (record.has_ownership_file) {
     return environment_.layer_cache.OpenFrozen(location, record.size_bytes);
@@ -280,12 +285,14 @@ Status Vdi::DecidePendingSnapshots() {
 }
 
 // Files of layers that no row names: heads made for a snapshot that did not come to be, links of a
-// clone's layers before their commit, layers whose removal was committed.
+// clone's layers before their commit, layers whose removal or sealing was committed.
 Status Vdi::SweepLayerFiles() {
   FileSystem& fs = environment_.file_system;
   const std::string folder = StoreLayout::Layers(folder_);
   std::set<std::string> known;
-  for (const LayerRecord& layer : state_.layers) known.insert(layer.name);
+  for (const LayerRecord& layer : state_.layers) {
+    if (layer.state != LayerState::kSealed) known.insert(layer.name);
+  }
   QUOIN_ASSIGN(const std::vector<DirectoryEntry> entries, fs.List(folder));
   for (const DirectoryEntry& entry : entries) {
     const bool head_list = entry.name.find(kHeadOwnershipMark) != std::string::npos;

@@ -365,6 +365,7 @@ Result<bool> Vdi::SharesStack(const std::string& source_folder, const VdiState& 
     const auto source = std::find_if(source_state.layers.begin(), source_state.layers.end(),
                                      [seq](const LayerRecord& l) { return l.seq == seq; });
     if (source == source_state.layers.end()) return false;
+    if (source->state == LayerState::kSealed) return false;  // it has no files to compare
     QUOIN_ASSIGN(const FileIdentity ours, layer->Identity());
     QUOIN_ASSIGN(const FileFacts theirs,
                  environment_.file_system.Facts(StoreLayout::Layers(source_folder) + "/" +

@@ -91,11 +91,17 @@ class File {
 
   // Takes an exclusive lock on the whole file for this handle (an open-file-description lock: it
   // excludes every other handle of every process and host, those of this process included).
-  // False if another handle holds it. The handle must be open for writing.
+  // False if another handle holds it or shares it. The handle must be open for writing. A shared
+  // lock of this handle becomes the exclusive one, or stays as it is if the answer is false.
   virtual Result<bool> TryLock() = 0;
+  // Takes a shared lock on the whole file for this handle: any number of handles have it at once,
+  // and none of them together with TryLock's. False if another handle holds that one. An exclusive
+  // lock of this handle becomes a shared one. The handle must be open for reading, and all are.
+  virtual Result<bool> TryLockShared() = 0;
+  // Lets go of this handle's lock, of either kind; nothing happens if it has none.
   virtual Status Unlock() = 0;
 
-  // True if another handle holds the lock that TryLock takes. Takes nothing.
+  // True if another handle has a lock of either kind: if TryLock would answer false. Takes nothing.
   virtual Result<bool> IsLockedElsewhere() = 0;
 };
 

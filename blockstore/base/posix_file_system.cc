@@ -114,12 +114,8 @@ class PosixFile final : public File {
     return ToFacts(st);
   }
 
-  Result<bool> TryLock() override {
-    struct flock lock = WholeFile(F_WRLCK);
-    if (RetryInterrupted([&] { return ::fcntl(fd_, F_OFD_SETLK, &lock); }) == 0) return true;
-    if (errno == EAGAIN || errno == EACCES) return false;
-    return FailSystem(errno, fmt::format("cannot lock {}", path_));
-  }
+  Result<bool> TryLock() override { return SetLock(F_WRLCK); }
+  Result<bool> TryLockShared() override { return SetLock(F_RDLCK); }
 
   Status Unlock() override {
     struct flock lock = WholeFile(F_UNLCK);
@@ -138,6 +134,13 @@ class PosixFile final : public File {
   }
 
  private:
+  Result<bool> SetLock(short type) {
+    struct flock lock = WholeFile(type);
+    if (RetryInterrupted([&] { return ::fcntl(fd_, F_OFD_SETLK, &lock); }) == 0) return true;
+    if (errno == EAGAIN || errno == EACCES) return false;
+    return FailSystem(errno, fmt::format("cannot lock {}", path_));
+  }
+
   static struct flock WholeFile(short type) {
     struct flock lock {};
     lock.l_type = type;

@@ -443,6 +443,53 @@ TYPED_TEST(FileSystemContractTest, ALockBelongsToTheFileWhateverItsName) {
   EXPECT_FALSE(refused);
 }
 
+TYPED_TEST(FileSystemContractTest, ASharedLockIsHadByManyAndExcludesTheExclusiveOne) {
+  const auto first = this->Make("a");
+  ASSERT_OK_AND_ASSIGN(auto second, this->fs().Open(this->Path("a"), kForReading));
+  ASSERT_OK_AND_ASSIGN(auto third, this->fs().Open(this->Path("a"), kForWriting));
+  EXPECT_EQ(first->TryLockShared().value(), true);
+  EXPECT_EQ(first->TryLockShared().value(), true);
+  EXPECT_EQ(first->IsLockedElsewhere().value(), false);
+  EXPECT_EQ(second->TryLockShared().value(), true);
+  EXPECT_EQ(first->IsLockedElsewhere().value(), true);
+  EXPECT_EQ(third->IsLockedElsewhere().value(), true);
+  EXPECT_EQ(third->TryLock().value(), false);
+  ASSERT_OK(third->Unlock());  // it has none: nothing happens
+  ASSERT_OK(first->Unlock());
+  EXPECT_EQ(third->TryLock().value(), false);
+  second.reset();
+  EXPECT_EQ(third->TryLock().value(), true);
+}
+
+TYPED_TEST(FileSystemContractTest, AnExclusiveLockExcludesSharedOnes) {
+  auto first = this->Make("a");
+  ASSERT_OK_AND_ASSIGN(const auto second, this->fs().Open(this->Path("a"), kForReading));
+  EXPECT_EQ(first->TryLock().value(), true);
+  EXPECT_EQ(second->TryLockShared().value(), false);
+  EXPECT_EQ(second->IsLockedElsewhere().value(), true);
+  ASSERT_OK(first->Unlock());
+  EXPECT_EQ(second->TryLockShared().value(), true);
+  ASSERT_OK(second->Unlock());
+  EXPECT_EQ(first->TryLock().value(), true);
+  first.reset();
+  EXPECT_EQ(second->TryLockShared().value(), true);
+}
+
+TYPED_TEST(FileSystemContractTest, ASharedLockBecomesExclusiveOnlyForItsLastHolderAndBackAgain) {
+  const auto first = this->Make("a");
+  ASSERT_OK_AND_ASSIGN(const auto second, this->fs().Open(this->Path("a"), kForWriting));
+  EXPECT_EQ(first->TryLockShared().value(), true);
+  EXPECT_EQ(second->TryLockShared().value(), true);
+  EXPECT_EQ(first->TryLock().value(), false);
+  EXPECT_EQ(second->TryLock().value(), false);
+  EXPECT_EQ(second->IsLockedElsewhere().value(), true);  // the refused one still shares it
+  ASSERT_OK(second->Unlock());
+  EXPECT_EQ(first->TryLock().value(), true);
+  EXPECT_EQ(second->TryLockShared().value(), false);
+  EXPECT_EQ(first->TryLockShared().value(), true);
+  EXPECT_EQ(second->TryLockShared().value(), true);
+}
+
 TYPED_TEST(FileSystemContractTest, OneHandleServesManyThreads) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 100;

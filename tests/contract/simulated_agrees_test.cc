@@ -107,7 +107,7 @@ class Walker {
     const std::unique_ptr<File>& file = handles_[random_() % kHandles];
     const uint64_t offset = random_() % kMaxBytes;
     const uint64_t length = 1 + random_() % 10'000;
-    const uint64_t choice = random_() % 8;
+    const uint64_t choice = random_() % 10;
     if (!file) return "no handle";
     switch (choice) {
       case 0:
@@ -121,6 +121,10 @@ class Walker {
         return "lock " + (file->TryLock().value_or(false) ? std::string("taken") : "refused");
       case 5:
         return "unlock " + WordOf(file->Unlock());
+      case 6:
+        return "share " + (file->TryLockShared().value_or(false) ? std::string("taken") : "refused");
+      case 7:
+        return "held " + (file->IsLockedElsewhere().value_or(false) ? std::string("yes") : "no");
       default: {
         const auto text = ReadText(*file, offset / 2, length * 10);
         return "read " + WordOf(text) + " " + text.value_or("");

@@ -31,7 +31,7 @@ enum class Call {
   kFacts,
   kList,
   kSpace,
-  kLock,  // TryLock, Unlock, IsLockedElsewhere
+  kLock,  // TryLock, TryLockShared, Unlock, IsLockedElsewhere
 };
 inline constexpr size_t kCalls = static_cast<size_t>(Call::kLock) + 1;
 

@@ -85,8 +85,20 @@ Result<bool> SimulatedFile::TryLock() {
   const std::lock_guard lock(system_->mutex);
   QUOIN_TRY(CheckWritable("lock"));
   QUOIN_TRY(Admit(Call::kLock));
-  if (inode_->lock_holder != nullptr && inode_->lock_holder != this) return false;
+  if (inode_->lock_holder == this) return true;
+  if (inode_->lock_holder != nullptr || IsSharedElsewhere()) return false;
+  inode_->lock_sharers.clear();
   inode_->lock_holder = this;
+  return true;
+}
+
+Result<bool> SimulatedFile::TryLockShared() {
+  system_->Observe(Call::kLock, path_);
+  const std::lock_guard lock(system_->mutex);
+  QUOIN_TRY(Admit(Call::kLock));
+  if (inode_->lock_holder != nullptr && inode_->lock_holder != this) return false;
+  inode_->lock_holder = nullptr;
+  inode_->lock_sharers.insert(this);
   return true;
 }
 
@@ -94,7 +106,7 @@ Status SimulatedFile::Unlock() {
   system_->Observe(Call::kLock, path_);
   const std::lock_guard lock(system_->mutex);
   QUOIN_TRY(Admit(Call::kLock));
-  if (inode_->lock_holder == this) inode_->lock_holder = nullptr;
+  DropLock();
   return {};
 }
 
@@ -102,12 +114,21 @@ Result<bool> SimulatedFile::IsLockedElsewhere() {
   system_->Observe(Call::kLock, path_);
   const std::lock_guard lock(system_->mutex);
   QUOIN_TRY(Admit(Call::kLock));
-  return inode_->lock_holder != nullptr && inode_->lock_holder != this;
+  return (inode_->lock_holder != nullptr && inode_->lock_holder != this) || IsSharedElsewhere();
 }
 
 Status SimulatedFile::Admit(Call call) {
   if (Dead()) return Refuse(ErrorCode::kIo, fmt::format("cannot use {}", path_), "crashed");
   return system_->faults.Admit(call, path_);
+}
+
+void SimulatedFile::DropLock() {
+  if (inode_->lock_holder == this) inode_->lock_holder = nullptr;
+  inode_->lock_sharers.erase(this);
+}
+
+bool SimulatedFile::IsSharedElsewhere() const {
+  return inode_->lock_sharers.size() > inode_->lock_sharers.count(this);
 }
 
 Status SimulatedFile::CheckWritable(std::string_view verb) const {

@@ -30,7 +30,7 @@ class SimulatedFile final : public File {
   ~SimulatedFile() override {
     const std::lock_guard lock(system_->mutex);
     if (start_ != system_->start) return;
-    if (inode_->lock_holder == this) inode_->lock_holder = nullptr;
+    DropLock();
     --inode_->open_handles;
     --system_->open_handles;
     system_->GiveBackIfUnused(*inode_);
@@ -45,12 +45,15 @@ class SimulatedFile final : public File {
   Status PunchHole(uint64_t offset, uint64_t length) override;
   Result<FileFacts> Facts() override;
   Result<bool> TryLock() override;
+  Result<bool> TryLockShared() override;
   Status Unlock() override;
   Result<bool> IsLockedElsewhere() override;
 
  private:
   bool Dead() const { return start_ != system_->start; }
   Status Admit(Call call);
+  void DropLock();
+  bool IsSharedElsewhere() const;
   Status CheckWritable(std::string_view verb) const;
   Failure TooLarge(std::string_view verb) const;
 

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -66,6 +67,7 @@ struct SimulatedInode {
   uint64_t link_count = 0;  // present names
   uint64_t open_handles = 0;
   const File* lock_holder = nullptr;
+  std::set<const File*> lock_sharers;  // none while there is a holder
   SimulatedContent content;  // of a file
   SimulatedFolder folder;    // of a folder
 };

@@ -133,6 +133,7 @@ void SimulatedSystem::Restart(CrashMode mode, uint64_t seed) {
         inode->link_count = 0;
         inode->open_handles = 0;
         inode->lock_holder = nullptr;
+        inode->lock_sharers.clear();
         if (mode == CrashMode::kLoseAll) inode->content.LoseUnsynced();
         if (mode == CrashMode::kRandom) inode->content.TearUnsynced(random);
         used_bytes += inode->content.allocated_bytes();

@@ -30,11 +30,22 @@ TEST(RecordChecksTest, EachBrokenRuleIsFound) {
       {"no head", [](VdiState& s) { s.vdi.head_seq = 0; }},
       {"head missing", [](VdiState& s) { s.vdi.head_seq = 6; }},
       {"head frozen", [](VdiState& s) { s.vdi.head_seq = 2; }},
-      {"spare missing", [](VdiState& s) { s.vdi.spare_seq = 6; }},
-      {"spare frozen", [](VdiState& s) { s.vdi.spare_seq = 1; }},
-      {"spare is head", [](VdiState& s) { s.vdi.spare_seq = 4; }},
-      {"second spare", [](VdiState& s) { s.vdi.spare_seq = 0; }},
+      {"head sealed", [](VdiState& s) { s.vdi.head_seq = 5; }},
       {"second head", [](VdiState& s) { s.layers[1].state = LayerState::kHead; }},
+      {"sealed with a parent", [](VdiState& s) { s.layers[3].parent_seq = 2; }},
+      {"sealed over sealed", [](VdiState& s) { s.layers[3].parent_seq = 1; }},
+      {"sealed with files", [](VdiState& s) { s.layers[0].has_ownership_file = true; }},
+      {"frozen with a map", [](VdiState& s) { s.layers[1].map = s.layers[0].map; }},
+      {"frozen with blocks of a map", [](VdiState& s) { s.layers[1].map.data_blocks = 1; }},
+      {"head with a map", [](VdiState& s) { s.layers[2].map = s.layers[0].map; }},
+      {"map nowhere", [](VdiState& s) { s.layers[0].map.location = {}; }},
+      {"map without a digest", [](VdiState& s) { s.layers[0].map.digest = {}; }},
+      {"map too high", [](VdiState& s) { s.layers[0].map.height = 7; }},
+      {"map without data", [](VdiState& s) { s.layers[0].map.data_blocks = 0; }},
+      {"map too large", [](VdiState& s) { s.layers[0].map.data_blocks++; }},
+      {"empty map with a slot", [](VdiState& s) { s.layers[3].map.location.slot = 1; }},
+      {"empty map with data", [](VdiState& s) { s.layers[3].map.data_blocks = 1; }},
+      {"digest too early", [](VdiState& s) { s.snapshots[1].digest = SampleDigest(1); }},
       {"next_seq", [](VdiState& s) { s.vdi.next_seq = 5; }},
       {"data_blocks", [](VdiState& s) { s.vdi.data_blocks = (uint64_t{1} << 36) + 1; }},
       {"copied_to", [](VdiState& s) { s.vdi.copied_to_bytes = UINT64_MAX; }},
@@ -50,9 +61,7 @@ TEST(RecordChecksTest, EachBrokenRuleIsFound) {
       {"layer size", [](VdiState& s) { s.layers[1].size_bytes = (uint64_t{256} << 40) + 1; }},
       {"parent missing", [](VdiState& s) { s.layers[1].parent_seq = 3; }},
       {"parent is itself", [](VdiState& s) { s.layers[1].parent_seq = 2; }},
-      {"parent is the head", [](VdiState& s) { s.layers[0].parent_seq = 4; }},
-      {"parent is the spare", [](VdiState& s) { s.layers[2].parent_seq = 5; }},
-      {"cycle", [](VdiState& s) { s.layers[0].parent_seq = 2; }},
+      {"parent is the head", [](VdiState& s) { s.layers[1].parent_seq = 4; }},
       {"snapshot id", [](VdiState& s) { s.snapshots[0].id = {}; }},
       {"snapshot id twice", [](VdiState& s) { s.snapshots[0].id = s.snapshots[1].id; }},
       {"snapshot name", [](VdiState& s) { s.snapshots[0].name = "latest"; }},
@@ -70,6 +79,20 @@ TEST(RecordChecksTest, EachBrokenRuleIsFound) {
     apply(state);
     EXPECT_TRUE(FindProblem(state).has_value()) << rule;
   }
+}
+
+TEST(RecordChecksTest, ASealedLayerMayLieBelowTheHeadAndBelowAFrozenLayer) {
+  VdiState state = FullState();
+  state.layers[2].parent_seq = 5;
+  EXPECT_EQ(FindProblem(state).value_or("none"), "none");
+  state.layers[1].parent_seq = 5;
+  EXPECT_EQ(FindProblem(state).value_or("none"), "none");
+}
+
+TEST(RecordChecksTest, ACycleIsFound) {
+  VdiState state = ChainState(2);
+  state.layers[0].parent_seq = 2;
+  EXPECT_NE(FindProblem(state).value_or("none").find("below itself"), std::string::npos);
 }
 
 TEST(RecordChecksTest, ALongCycleIsFoundAndALongChainIsNot) {

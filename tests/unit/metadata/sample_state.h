@@ -39,7 +39,14 @@ inline VdiState PlainState() {
   return state;
 }
 
-// Layers 1 <- 2 <- 4 (head), 5 (spare) over the head, two snapshots.
+inline Digest SampleDigest(uint8_t first) {
+  Digest digest;
+  digest.bytes[0] = first;
+  digest.bytes[31] = 0xff;
+  return digest;
+}
+
+// Layers 1 (sealed) <- 2 <- 4 (head), 5 (sealed, empty) by itself, three snapshots.
 inline VdiState FullState() {
   VdiState state;
   VdiRecord& vdi = state.vdi;
@@ -49,7 +56,6 @@ inline VdiState FullState() {
   vdi.created_ns = 1'700'000'000'000'000'000;
   vdi.epoch = INT64_MAX;
   vdi.head_seq = 4;
-  vdi.spare_seq = 5;
   vdi.next_seq = 7;
   vdi.data_blocks = uint64_t{1} << 36;
   vdi.parent_snapshot = SampleId(2);
@@ -58,10 +64,11 @@ inline VdiState FullState() {
   vdi.copied_to_bytes = 4096;
   vdi.head_ownership_file = "head-7.owned";
   vdi.head_published = true;
-  state.layers = {{1, 0, LayerState::kFrozen, "1-1", 512, true},
+  const MapRoot map{{SampleId(7), UINT32_MAX}, 6, SampleDigest(0), uint64_t{1} << 36};
+  state.layers = {{1, 0, LayerState::kSealed, "1-1", 512, false, map},
                   {2, 1, LayerState::kFrozen, "2-1", 4096, false},
                   {4, 2, LayerState::kHead, "4-3", vdi.size_bytes, false},
-                  {5, 4, LayerState::kSpare, "5-3", 1536, false}};
+                  {5, 0, LayerState::kSealed, "5-3", 1536, false, MapRoot()}};
   SnapshotRecord monday;
   monday.id = SampleId(4);
   monday.name = "monday";
@@ -79,7 +86,13 @@ inline VdiState FullState() {
   tuesday.layer_seq = 2;
   tuesday.is_protected = false;
   tuesday.pending_group = SampleId(6);
-  state.snapshots = {monday, tuesday};
+  SnapshotRecord wednesday = tuesday;
+  wednesday.id = SampleId(8);
+  wednesday.name = "wednesday";
+  wednesday.ordinal = 8;
+  wednesday.layer_seq = 1;
+  wednesday.digest = SampleDigest(9);
+  state.snapshots = {monday, tuesday, wednesday};
   return state;
 }
 

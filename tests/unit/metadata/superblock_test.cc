@@ -32,12 +32,25 @@ TYPED_TEST(SuperblockTest, AStoreIsMadeInAFolderThatDoesNotExistYet) {
   EXPECT_EQ(read.created, made.created);
   EXPECT_EQ(read.created.size(), std::string("2026-11-22T10:00:00Z").size());
   const StoreLayout layout(this->root_);
-  for (const std::string& folder :
-       {layout.Names(), layout.Vdis(), layout.Groups(), layout.Hosts(), layout.Temporaries()}) {
+  for (const std::string& folder : {layout.Names(), layout.Vdis(), layout.Groups(), layout.Hosts(),
+                                    layout.Temporaries(), layout.Packs(), layout.Collection()}) {
     ASSERT_OK_AND_ASSIGN(const FileFacts facts, this->file_system().Facts(folder));
     EXPECT_EQ(facts.kind, EntryKind::kDirectory);
   }
   EXPECT_TRUE(this->file_system().List(layout.Temporaries())->empty());
+}
+
+TYPED_TEST(SuperblockTest, AStoreOfAnOlderQuoinGetsTheFoldersThatItLacks) {
+  ASSERT_OK(InitialiseStore(this->file_system(), this->root_, "lz4"));
+  const StoreLayout layout(this->root_);
+  ASSERT_OK(CompleteStore(this->file_system(), this->root_));
+  ASSERT_OK(this->file_system().RemoveDirectory(layout.Packs()));
+  ASSERT_OK(this->file_system().RemoveDirectory(layout.Collection()));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK(CompleteStore(this->file_system(), this->root_));
+    EXPECT_OK(this->file_system().List(layout.Packs()));
+    EXPECT_OK(this->file_system().List(layout.Collection()));
+  }
 }
 
 TYPED_TEST(SuperblockTest, AStoreIsMadeInAnEmptyFolderAndInAFreshFilesystem) {
@@ -94,6 +107,25 @@ TYPED_TEST(SuperblockTest, ANewerFormatIsRefusedWhateverElseItHolds) {
   }
 }
 
+TYPED_TEST(SuperblockTest, AStoreThatNamesNoCompressionHasLz4) {
+  ASSERT_OK(this->file_system().MakeDirectory(this->root_, 0700));
+  WriteBytes(this->file_system(), this->root_ + "/quoin.store",
+             R"({"quoin": "store", "format": 1, "id": ")" + std::string(32, 'a') + "\"}");
+  ASSERT_OK_AND_ASSIGN(const Superblock read, ReadSuperblock(this->file_system(), this->root_));
+  EXPECT_EQ(read.compression, "lz4");
+}
+
+TYPED_TEST(SuperblockTest, AnUnknownCompressionIsRefusedByItsName) {
+  ASSERT_OK(this->file_system().MakeDirectory(this->root_, 0700));
+  WriteBytes(this->file_system(), this->root_ + "/quoin.store",
+             R"({"quoin": "store", "format": 1, "compression": "rar", "id": ")" +
+                 std::string(32, 'a') + "\"}");
+  const auto read = ReadSuperblock(this->file_system(), this->root_);
+  ASSERT_ERROR(kNewerFormat, read);
+  EXPECT_NE(read.error().what.find("'rar'"), std::string::npos);
+  EXPECT_NE(read.error().next.find("newer quoin"), std::string::npos);
+}
+
 TYPED_TEST(SuperblockTest, DamageIsCorrupt) {
   ASSERT_OK(InitialiseStore(this->file_system(), this->root_, "lz4"));
   const std::string path = this->root_ + "/quoin.store";
@@ -108,7 +140,8 @@ TYPED_TEST(SuperblockTest, DamageIsCorrupt) {
         std::string(R"({"quoin": "store", "format": "1"})"),
         std::string(R"({"quoin": "store", "format": 1, "compression": "lz4"})"),
         std::string(R"({"quoin": "store", "format": 1, "id": "x", "compression": "lz4"})"),
-        R"({"quoin": "store", "format": 1, "compression": "rar", "id": ")" + id + "\"}"}) {
+        R"({"quoin": "store", "format": 1, "compression": "", "id": ")" + id + "\"}",
+        R"({"quoin": "store", "format": 1, "compression": 7, "id": ")" + id + "\"}"}) {
     WriteBytes(this->file_system(), path, text);
     EXPECT_ERROR(kCorrupt, ReadSuperblock(this->file_system(), this->root_)) << text.substr(0, 80);
   }

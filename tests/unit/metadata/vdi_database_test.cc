@@ -99,9 +99,8 @@ TYPED_TEST(VdiDatabaseTest, CommittedChangesOfEveryKindAreThereAfterReopening) {
     const auto database = this->Create(FullState());
     ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
     expected.vdi.size_bytes = 512;
-    expected.vdi.spare_seq = 6;
     expected.layers[2].size_bytes = 512;  // replaced by its key
-    expected.layers[3] = {6, 4, LayerState::kSpare, "6-3", 512, false};
+    expected.layers[3] = {6, 2, LayerState::kFrozen, "6-3", 512, false};
     expected.snapshots[0].name = "first";
     expected.snapshots[0].is_protected = false;
     expected.snapshots.pop_back();
@@ -110,7 +109,7 @@ TYPED_TEST(VdiDatabaseTest, CommittedChangesOfEveryKindAreThereAfterReopening) {
     EXPECT_OK(change.PutLayer(expected.layers[2]));
     EXPECT_OK(change.PutLayer(expected.layers[3]));
     EXPECT_OK(change.PutSnapshot(expected.snapshots[0]));
-    EXPECT_OK(change.RemoveSnapshot(SampleId(5)));
+    EXPECT_OK(change.RemoveSnapshot(SampleId(8)));
     EXPECT_OK(change.PutOwnership(4, {{0, "abc"}, {4095, "d"}}));
     EXPECT_OK(change.Commit());
   }
@@ -199,22 +198,55 @@ TYPED_TEST(VdiDatabaseTest, RemovingALayerRemovesItsOwnershipHoweverMuchThereIs)
   std::vector<RegionRecord> regions;
   for (uint32_t i = 0; i < kRegions; ++i) regions.push_back({i * 7, std::string(90, 'r')});
   ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
-  EXPECT_OK(change.PutOwnership(5, regions));
+  EXPECT_OK(change.PutLayer({6, 0, LayerState::kFrozen, "6-3", 512, false}));
+  EXPECT_OK(change.PutOwnership(6, regions));
   EXPECT_OK(change.Commit());
-  EXPECT_EQ(OwnershipOf(*database, 5).size(), kRegions);
+  EXPECT_EQ(OwnershipOf(*database, 6).size(), kRegions);
 
-  VdiRecord vdi = FullState().vdi;
-  vdi.spare_seq = 0;
   ASSERT_OK_AND_ASSIGN(auto removal, database->Begin());
-  EXPECT_OK(removal.RemoveLayer(5));
-  EXPECT_OK(removal.PutVdi(vdi));
+  EXPECT_OK(removal.RemoveLayer(6));
   EXPECT_OK(removal.Commit());
-  EXPECT_EQ(OwnershipOf(*database, 5).size(), 0u);
+  EXPECT_EQ(OwnershipOf(*database, 6).size(), 0u);
+}
+
+TYPED_TEST(VdiDatabaseTest, SealingALayerGivesItAMapAndTakesItsOwnershipAway) {
+  VdiState expected = FullState();
+  LayerRecord& layer = expected.layers[1];
+  {
+    const auto database = this->Create(FullState());
+    ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
+    EXPECT_OK(change.PutOwnership(2, {{0, "abc"}, {4095, "d"}}));
+    EXPECT_OK(change.PutOwnership(4, {{7, "e"}}));
+    EXPECT_OK(change.Commit());
+
+    layer.state = LayerState::kSealed;
+    layer.map = {{SampleId(3), 0}, 1, SampleDigest(4), 5};
+    ASSERT_OK_AND_ASSIGN(auto refused, database->Begin());
+    EXPECT_ERROR(kInvalid, refused.PutLayer(layer));  // it has a parent
+    EXPECT_ERROR(kInvalid, refused.Commit());
+
+    layer.parent_seq = 0;
+    expected.snapshots[1].digest = layer.map.digest;
+    ASSERT_OK_AND_ASSIGN(auto sealing, database->Begin());
+    EXPECT_OK(sealing.PutLayer(layer));
+    EXPECT_OK(sealing.PutSnapshot(expected.snapshots[1]));
+    EXPECT_OK(sealing.Commit());
+    EXPECT_OK(database->CheckAll());
+  }
+  const auto database = this->Open();
+  ASSERT_OK_AND_ASSIGN(const VdiState loaded, database->Load());
+  EXPECT_TRUE(loaded == expected);
+  EXPECT_EQ(OwnershipOf(*database, 2), Rows());
+  EXPECT_EQ(OwnershipOf(*database, 4), (Rows{{7, "e"}}));
+  ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
+  EXPECT_OK(change.PutOwnership(2, {{1, "x"}}));
+  EXPECT_OK(change.Commit());
+  EXPECT_ERROR(kCorrupt, database->CheckAll());
 }
 
 TYPED_TEST(VdiDatabaseTest, RefusesToRemoveALayerThatAnotherRecordNeeds) {
   const auto database = this->Create(FullState());
-  for (const uint32_t seq : {1u, 2u, 4u, 5u}) {  // parent, snapshot's and parent, head, spare
+  for (const uint32_t seq : {1u, 2u, 4u}) {  // parent, snapshot's and parent, head
     ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
     EXPECT_OK(change.RemoveLayer(seq));
     EXPECT_ERROR(kInvalid, change.Commit()) << seq;
