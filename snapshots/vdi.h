@@ -131,8 +131,9 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Result<bool> ShareRange(const std::string& source_folder, const VdiState& source_state,
                           uint32_t source_top, uint64_t source_size, uint64_t offset, uint64_t end)
       QUOIN_EXCLUDES(state_mutex_);
-  Status AdoptStack(const std::string& source_folder, const VdiState& source_state, uint32_t top)
-      QUOIN_REQUIRES(state_mutex_);
+  // False if the source shows data where this VDI has holes already.
+  Result<bool> AdoptStack(const std::string& source_folder, const VdiState& source_state,
+                          uint32_t top) QUOIN_REQUIRES(state_mutex_);
   Result<bool> SharesStack(const std::string& source_folder, const VdiState& source_state,
                            uint32_t source_top) QUOIN_REQUIRES(state_mutex_);
   // Ends a copy in pieces: nothing beyond what was copied is the VDI's.
