@@ -17,8 +17,15 @@ bool IsZero(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+// An end of the disk where there is none would be filled up with zeros by whoever asked.
+Status DataPath::RequireContents() const {
+  if (has_contents()) return {};
+  return Fail(ErrorCode::kIo, "what was open here is gone");
+}
+
 Result<size_t> DataPath::Read(uint64_t offset, std::span<std::byte> buffer) {
   RequestGate::Pass pass(gate_);
+  QUOIN_TRY(RequireContents());
   const uint64_t size = size_bytes();
   if (offset >= size) return size_t{0};
   buffer = buffer.first(std::min<uint64_t>(buffer.size(), size - offset));
@@ -181,6 +188,7 @@ Result<uint64_t> DataPath::SeekHole(uint64_t offset) { return Seek(offset, false
 
 Result<uint64_t> DataPath::Seek(uint64_t offset, bool data) {
   RequestGate::Pass pass(gate_);
+  QUOIN_TRY(RequireContents());
   const uint64_t size = size_bytes();
   if (offset >= size) return Fail(ErrorCode::kNoData, "the offset is past the end of the disk");
   const uint64_t block =
@@ -271,11 +279,23 @@ void DataPath::Replace(Contents contents) {
         });
   }
   RequestGate::Closure closure(gate_);
+  has_contents_.store(true, std::memory_order_release);
   head_ = std::move(contents.head);
   below_ = std::move(contents.below);
   size_bytes_.store(contents.size_bytes, std::memory_order_release);
   data_blocks_below_.store(contents.data_blocks_below, std::memory_order_relaxed);
   covered_blocks_.store(covered, std::memory_order_relaxed);
+}
+
+void DataPath::Clear() {
+  Contents nothing;
+  RequestGate::Closure closure(gate_);
+  has_contents_.store(false, std::memory_order_release);
+  head_.swap(nothing.head);
+  std::swap(below_, nothing.below);
+  size_bytes_.store(0, std::memory_order_release);
+  data_blocks_below_.store(0, std::memory_order_relaxed);
+  covered_blocks_.store(0, std::memory_order_relaxed);
 }
 
 void DataPath::PushHead(std::shared_ptr<Layer> new_head) {

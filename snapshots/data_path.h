@@ -47,6 +47,10 @@ class DataPath {
   // --- for the owner, which serialises these ---------------------------------------------------
   // Waits for the requests under way, and replaces everything.
   void Replace(Contents contents);
+  // The same, with nothing to take its place: until then reading fails. As before the first
+  // Replace.
+  void Clear();
+  bool has_contents() const { return has_contents_.load(std::memory_order_acquire); }
   const std::shared_ptr<Layer>& head() const { return head_; }
   const LayerStack& below() const { return below_; }
   RequestGate& gate() { return gate_; }
@@ -78,7 +82,10 @@ class DataPath {
   Mutex size_mutex_{LockRank::kVdiData};
   std::atomic<uint64_t> size_bytes_{0};
 
+  Status RequireContents() const;
+
   // Changed only while the gate is closed.
+  std::atomic<bool> has_contents_{false};
   std::shared_ptr<Layer> head_;
   LayerStack below_;
   std::atomic<uint64_t> data_blocks_below_{0};

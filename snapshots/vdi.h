@@ -150,7 +150,6 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   DataPath data_;
   std::atomic<bool> failed_{false};   // a flush failed: nothing may be written any more
   std::atomic<bool> copying_{false};  // state_.vdi.copy_origin is set
-  std::atomic<bool> contents_lost_{false};  // letting go failed under readers: they must reopen
   std::atomic<int64_t> mtime_ns_{0};  // of the last write
   std::atomic<bool> written_{false};  // something changed since the last recording of attributes
   std::atomic<uint64_t> flush_requests_{0};

@@ -46,7 +46,7 @@ Status Vdi::DropHandle(Access access) {
     --readers_;
   }
   if (writers_ == 0 && readers_ == 0) {
-    data_.Replace({});
+    data_.Clear();
     published_file_ = {};
     failed_ = false;
   }
@@ -99,7 +99,6 @@ Status Vdi::LoadPublished() {
   data_.Replace({nullptr, std::move(stack), size, data});
   state_ = std::move(state);
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
-  contents_lost_ = false;
   published_file_ = facts.identity;
   published_ctime_ns_ = facts.ctime_ns;
   return {};
@@ -111,6 +110,7 @@ Status Vdi::ReadUnpublished() {
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
   const Status reading = KeepForReading();
+  if (!reading) Abandon();
   lock_.reset();
   return reading;
 }
@@ -192,8 +192,10 @@ Status Vdi::BecomeOwner() {
     return OpenLayers();
   };
   if (const Status taken = take(); !taken) {
-    // A VDI that could not be opened stays as unclean as it was found.
-    Abandon();
+    // A VDI that could not be opened stays as unclean as it was found, and readers keep what they
+    // have.
+    database_.reset();
+    if (data_.head() != nullptr) Abandon();
     published_file_ = {};
     if (lock_->predecessor() == WriterLock::Predecessor::kClean) (void)lock_->ReleaseClean();
     lock_.reset();
@@ -202,7 +204,6 @@ Status Vdi::BecomeOwner() {
   written_ = false;
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
   published_file_ = {};
-  contents_lost_ = false;
   return {};
 }
 
@@ -210,7 +211,6 @@ Status Vdi::OpenLayers() {
   const LayerRecord* head = FindLayer(state_.vdi.head_seq);
   QUOIN_ASSIGN(LayerStack below, OpenStack(head->parent_seq, state_));
   QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned, LoadOwnershipRows(head->seq));
-  data_.Replace({});  // closes what we had open as reader
   QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
                Layer::Open(environment_.file_system, LayerLocation(head->name),
                            state_.vdi.size_bytes, std::move(owned), Access::kReadWrite));
@@ -317,17 +317,14 @@ Status Vdi::LetGo() {
                   status.error().what);
     Abandon();
     published_file_ = {};
-    contents_lost_ = readers_stay;
     return status;
   }
   // The head's descriptors close before the lock goes: whoever is owner next has no rival.
-  if (readers_stay) {
-    QUOIN_TRY(KeepForReading());
-  } else {
-    Abandon();
-  }
+  if (readers_stay) status = KeepForReading();
+  if (!readers_stay || !status) Abandon();
   copying_ = false;
-  return held->ReleaseClean();
+  QUOIN_TRY(held->ReleaseClean());
+  return status;
 }
 
 Result<std::unique_ptr<Layer>> Vdi::ReopenHeadForReading() {
@@ -418,7 +415,7 @@ void Vdi::Abandon() {
   database_.reset();
   unrecorded_.clear();
   copying_ = false;
-  data_.Replace({});
+  data_.Clear();
 }
 
 }  // namespace quoin
