@@ -186,6 +186,7 @@ Status Vdi::BecomeOwner() {
     vdi_row_changed_ = publish_needed_ = head_changed_ = false;
     failed_ = false;
     state_.vdi.epoch = lock_->epoch();
+    QUOIN_TRY(DecidePendingSnapshots());
     if (lock_->predecessor() != WriterLock::Predecessor::kClean) QUOIN_TRY(Recover());
     // Always: a removal that was not synced may come back after a power cut.
     QUOIN_TRY(SweepLayerFiles());
@@ -197,7 +198,8 @@ Status Vdi::BecomeOwner() {
     database_.reset();
     if (data_.head() != nullptr) Abandon();
     published_file_ = {};
-    if (lock_->predecessor() == WriterLock::Predecessor::kClean) (void)lock_->ReleaseClean();
+    const bool was_clean = lock_->predecessor() == WriterLock::Predecessor::kClean;
+    if (was_clean && !head_changed_) (void)lock_->ReleaseClean();
     lock_.reset();
     return taken;
   }
@@ -220,13 +222,11 @@ Status Vdi::OpenLayers() {
   return SettleCopyLocked();  // a copy in pieces that its process did not end
 }
 
-// What a dead owner may have left: a group snapshot between its two commits, two names after a
-// rename. From another host, also a writer that does not know that it is
+// What a dead owner may have left: two names after a rename, rows of a finished layer. From another host, also a writer that does not know that it is
 // dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
 // owned, or is one of the unflushed writes that a crash may keep or lose.
 Status Vdi::Recover() {
   spdlog::warn("{}: recovering; its last owner did not let go of it", Title());
-  QUOIN_TRY(DecidePendingSnapshots());
   QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
                environment_.names.ResolveDouble(id_));
   for (const LayerRecord& layer : state_.layers) {
@@ -258,8 +258,14 @@ Status Vdi::Recover() {
   return {};
 }
 
+// A group snapshot between its two commits: its owner died, or let go while the store was too full
+// for the second one. Before anything removes the group's file (Store::Shared::SweepGroups).
 Status Vdi::DecidePendingSnapshots() {
   const std::vector<SnapshotRecord> snapshots = state_.snapshots;
+  if (std::all_of(snapshots.begin(), snapshots.end(),
+                  [](const SnapshotRecord& s) { return s.pending_group.IsNull(); })) {
+    return {};
+  }
   for (SnapshotRecord snapshot : snapshots) {
     if (snapshot.pending_group.IsNull()) continue;
     QUOIN_ASSIGN(const bool decided,
@@ -273,6 +279,7 @@ Status Vdi::DecidePendingSnapshots() {
       QUOIN_TRY(transaction.RemoveSnapshot(snapshot.id));
     }
     QUOIN_TRY(transaction.Commit());
+    head_changed_ = true;  // others must see it
   }
   QUOIN_ASSIGN(state_, database_->Load());
   state_.vdi.epoch = lock_->epoch();
