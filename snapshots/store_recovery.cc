@@ -30,7 +30,12 @@ Result<std::unique_ptr<File>> TakeFolderLock(FileSystem& fs, const std::string& 
 
 }  // namespace
 
+// Several processes may be at it at once: what another one has removed is as good as removed.
 Status RemoveTree(FileSystem& fs, const std::string& path) {
+  const auto unless_gone = [](Status status) -> Status {
+    if (!status && status.error().code == ErrorCode::kNotFound) return {};
+    return status;
+  };
   const Result<std::vector<DirectoryEntry>> entries = fs.List(path);
   if (!entries) {
     if (entries.error().code == ErrorCode::kNotFound) return {};
@@ -38,9 +43,10 @@ Status RemoveTree(FileSystem& fs, const std::string& path) {
   }
   for (const DirectoryEntry& entry : *entries) {
     const std::string child = path + "/" + entry.name;
-    QUOIN_TRY(entry.kind == EntryKind::kDirectory ? RemoveTree(fs, child) : fs.Remove(child));
+    QUOIN_TRY(unless_gone(entry.kind == EntryKind::kDirectory ? RemoveTree(fs, child)
+                                                              : fs.Remove(child)));
   }
-  return fs.RemoveDirectory(path);
+  return unless_gone(fs.RemoveDirectory(path));
 }
 
 Status Store::Shared::TakeTemporaries() {
@@ -95,12 +101,17 @@ Status Store::Shared::SweepVdiFolders() {
       if (named.id == *id) names.push_back(named.name);
     }
     if (is_new && !names.empty()) {
-      QUOIN_TRY(fs.Rename(folder, layout.Vdi(*id)));
+      const Status renamed = fs.Rename(folder, layout.Vdi(*id));
+      if (!renamed && renamed.error().code == ErrorCode::kNotFound) continue;  // its maker did
+      QUOIN_TRY(renamed);
       QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
       spdlog::info("vdis/{}: its creation was cut short and is finished now", names.front());
       continue;
     }
-    for (const std::string& name : names) QUOIN_TRY(environment.names.Release(name));
+    for (const std::string& name : names) {
+      const Status released = environment.names.Release(name);
+      if (!released && released.error().code != ErrorCode::kNotFound) return released;
+    }
     QUOIN_TRY(RemoveTree(fs, folder));
     spdlog::info("removed {}, left over from a {} that was cut short", folder,
                  is_new ? "creation" : "removal");

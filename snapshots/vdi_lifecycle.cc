@@ -16,6 +16,22 @@ namespace {
 
 constexpr std::string_view kHeadOwnershipMark = ".owned-";
 
+bool LeadsTo(const Names& names, const std::string& name, const Id& id) {
+  const Result<NameFacts> facts = names.Lookup(name);
+  return facts && !facts->is_folder && facts->vdi == id;
+}
+
+// The name that the VDI had when it was looked up, or what has become of it: folders are renamed
+// without asking the owners of the VDIs in them.
+Status ReleaseNamesOf(const Names& names, const std::string& name, const Id& id) {
+  if (LeadsTo(names, name, id)) return names.Release(name);
+  QUOIN_ASSIGN(const std::vector<NamedVdi> all, names.ListAll("", nullptr));
+  for (const NamedVdi& named : all) {
+    if (named.id == id) QUOIN_TRY(names.Release(named.name));
+  }
+  return {};
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------- handles
@@ -403,7 +419,12 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
   const std::unique_ptr<WriterLock> held = std::move(lock_);
-  const Status removable = CheckRemovable(name, with_snapshots);
+  Status removable = CheckRemovable(name, with_snapshots);
+  // Only its owner renames a VDI, so from here on this stays as it is, but for its folder.
+  if (!LeadsTo(environment_.names, name, id_)) {
+    removable = Fail(ErrorCode::kNotFound,
+                     fmt::format("cannot remove vdis/{}: it has just been renamed", name));
+  }
   Abandon();
   if (!removable) {
     (void)held->ReleaseClean();
@@ -412,8 +433,12 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
   const std::string removed = layout.RemovedVdi(id_);
   QUOIN_TRY(fs.Rename(folder_, removed));
   QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
-  QUOIN_TRY(environment_.names.Release(name));
-  return RemoveTree(fs, removed);
+  QUOIN_TRY(ReleaseNamesOf(environment_.names, name, id_));
+  // The VDI is gone; what is left of its files is swept when a store is opened.
+  if (const Status swept = RemoveTree(fs, removed); !swept) {
+    spdlog::warn("vdis/{} is removed, but not yet all of its files: {}", name, swept.error().what);
+  }
+  return {};
 }
 
 // Forgets everything that an owner holds. With the writer lock gone unreleased, the next owner
