@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kNewSuffix = ".new";
 constexpr std::string_view kRemovedSuffix = ".removed";
 constexpr uint64_t kMaxGroupFileBytes = 1 << 20;
+constexpr int kTakeTemporariesAttempts = 16;
 
 bool EndsWith(const std::string& text, std::string_view end) {
   return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -52,13 +53,24 @@ Status RemoveTree(FileSystem& fs, const std::string& path) {
 Status Store::Shared::TakeTemporaries() {
   FileSystem& fs = environment.file_system;
   const StoreLayout& layout = environment.layout;
-  const Status made = fs.MakeDirectory(layout.Temporaries());
-  if (!made && made.error().code != ErrorCode::kExists) return made;
-  QUOIN_ASSIGN(temporaries_lock, TakeFolderLock(fs, layout.TemporariesLock()));
-  if (temporaries_lock == nullptr) {
-    return Fail(ErrorCode::kBusy, fmt::format("{} is in use", layout.Temporaries()));
+  for (int attempt = 1;; ++attempt) {
+    const Status made = fs.MakeDirectory(layout.Temporaries());
+    if (!made && made.error().code != ErrorCode::kExists) return made;
+    // Until it is locked, a store that is opened elsewhere may take the folder for a dead one's.
+    Result<std::unique_ptr<File>> lock = TakeFolderLock(fs, layout.TemporariesLock());
+    if (lock && *lock != nullptr) {
+      const Result<FileFacts> named = fs.Facts(layout.TemporariesLock());
+      QUOIN_ASSIGN(const FileFacts locked, (*lock)->Facts());
+      if (named && named->identity == locked.identity) {
+        temporaries_lock = std::move(*lock);
+        return {};
+      }
+    }
+    if (!lock && lock.error().code != ErrorCode::kNotFound) return Failure(lock.error());
+    if (attempt == kTakeTemporariesAttempts) {
+      return Fail(ErrorCode::kBusy, fmt::format("{} is in use", layout.Temporaries()));
+    }
   }
-  return {};
 }
 
 Status Store::Shared::SweepTemporaries() {

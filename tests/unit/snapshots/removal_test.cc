@@ -69,5 +69,43 @@ TEST_F(RemovalTest, AStoreThatIsOpenedDuringARemovalFailsNeither) {
   FAIL() << "a removal has more calls than expected";
 }
 
+// The same of creations and of other stores that are just being opened.
+TEST_F(RemovalTest, AStoreThatIsOpenedDuringACreationFailsNeither) {
+  for (int n = 1; n < 300; ++n) {
+    SCOPED_TRACE(n);
+    int calls = 0;
+    bool opened = false;
+    fs_.SetObserver([&](Call, const std::string&) {
+      if (opened || ++calls < n) return;
+      opened = true;
+      const std::unique_ptr<Store> other = OpenAs(1);
+    });
+    EXPECT_OK(store_->CreateVdi("a", kBlockBytes, Attributes()));
+    fs_.SetObserver(nullptr);
+    EXPECT_EQ(AllNames(), std::vector<std::string>{"a"});
+    EXPECT_OK(store_->RemoveVdi("a", false));
+    if (!opened) return;
+  }
+  FAIL() << "a creation has more calls than expected";
+}
+
+TEST_F(RemovalTest, TwoStoresThatAreOpenedAtOnceBothOpen) {
+  for (int n = 1; n < 100; ++n) {
+    SCOPED_TRACE(n);
+    int calls = 0;
+    bool opened = false;
+    fs_.SetObserver([&](Call, const std::string&) {
+      if (opened || ++calls < n) return;
+      opened = true;
+      const std::unique_ptr<Store> other = OpenAs(1);
+    });
+    const std::unique_ptr<Store> mine = OpenAs(1);
+    fs_.SetObserver(nullptr);
+    EXPECT_NE(mine, nullptr);
+    if (!opened) return;
+  }
+  FAIL() << "opening a store has more calls than expected";
+}
+
 }  // namespace
 }  // namespace quoin
