@@ -122,6 +122,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status RemoveSnapshot(const std::string& name) QUOIN_EXCLUDES(state_mutex_);
   Status ChangeSnapshot(const SnapshotRecord& changed) QUOIN_REQUIRES(state_mutex_);
   Result<SnapshotRecord> FindSnapshot(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
+  Result<std::shared_ptr<Image>> OpenSnapshot(const Id& id) QUOIN_REQUIRES(state_mutex_);
   // Layers that neither the head nor one of these snapshots needs.
   std::vector<LayerRecord> UnreachableLayers(const std::vector<SnapshotRecord>& snapshots) const
       QUOIN_REQUIRES(state_mutex_);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "snapshots/layer_links.h"
+#include "snapshots/snapshot_image.h"
 #include "snapshots/store_environment.h"
 #include "snapshots/vdi.h"
 
@@ -173,6 +174,16 @@ Result<SnapshotRecord> Vdi::FindSnapshot(const std::string& name) const {
   }
   return Fail(ErrorCode::kNotFound, fmt::format("{} has no snapshot {}", Title(), name),
               fmt::format("quoin snap ls {}", environment_.NameHint(id_)));
+}
+
+Result<std::shared_ptr<Image>> Vdi::OpenSnapshot(const Id& id) {
+  for (const SnapshotRecord& snapshot : state_.snapshots) {
+    if (snapshot.id != id || !snapshot.pending_group.IsNull()) continue;
+    QUOIN_ASSIGN(LayerStack stack, OpenStack(snapshot.layer_seq, state_));
+    return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
+        std::move(stack), snapshot.size_bytes, snapshot.data_blocks));
+  }
+  return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
 }
 
 Status Vdi::ChangeSnapshot(const SnapshotRecord& changed) {
