@@ -101,9 +101,12 @@ Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
                                         environment_.layout.NewTemporary(), text);
   if (!decided) {
     const Result<bool> exists = PathExists(environment_.file_system, path);
-    if (exists && *exists) (void)environment_.file_system.Remove(path);
-    Forget(members_.size());
-    return decided;
+    const bool stands = exists && *exists && !environment_.file_system.Remove(path);
+    if (!stands) {
+      Forget(members_.size());
+      return decided;
+    }
+    // It is there and cannot be taken back: whoever opens one of the VDIs will go by it, so do we.
   }
   bool all_final = true;
   for (size_t i = 0; i < members_.size(); ++i) {
@@ -123,7 +126,7 @@ Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     }
   }
   if (all_final) (void)environment_.file_system.Remove(path);
-  return {};
+  return all_final ? Status{} : decided;
 }
 
 // Takes back what the first `recorded` members recorded. The frozen layers stay frozen: that is
