@@ -105,10 +105,15 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
     return environment.names.Claim(name, id);
   };
   if (const Status filled = fill(); !filled) {
-    (void)RemoveTree(fs, made.folder);
+    // Where a name could be neither made nor taken back, whoever opens the store finishes the VDI.
+    const Result<NameFacts> named = environment.names.Lookup(name);
+    if (!named || named->is_folder || named->vdi != id) (void)RemoveTree(fs, made.folder);
     return Failure(filled.error());
   }
-  QUOIN_TRY(fs.Rename(made.folder, layout.Vdi(id)));
+  if (const Status renamed = fs.Rename(made.folder, layout.Vdi(id)); !renamed) {
+    if (environment.names.Release(name)) (void)RemoveTree(fs, made.folder);
+    return Failure(renamed.error());
+  }
   QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
   (*lock)->FollowFolder(layout.Vdi(id));
   QUOIN_TRY((*lock)->ReleaseClean());

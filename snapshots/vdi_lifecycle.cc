@@ -204,6 +204,9 @@ Status Vdi::BecomeOwner() {
     state_.vdi.epoch = lock_->epoch();
     QUOIN_TRY(DecidePendingSnapshots());
     if (lock_->predecessor() != WriterLock::Predecessor::kClean) QUOIN_TRY(Recover());
+    // A rename that could not be made durable leaves no other trace after a power cut.
+    const Result<NameFacts> named = environment_.names.Lookup(name);
+    if (named && named->is_double) QUOIN_TRY(environment_.names.ResolveDouble(id_));
     // Always: a removal that was not synced may come back after a power cut.
     QUOIN_TRY(SweepLayerFiles());
     return OpenLayers();
@@ -287,6 +290,10 @@ Status Vdi::DecidePendingSnapshots() {
     QUOIN_ASSIGN(const bool decided,
                  PathExists(environment_.file_system, environment_.layout.Groups() + "/" +
                                                           snapshot.pending_group.ToString()));
+    // Its maker may have died before it was durable; the other VDIs must find it after a power cut.
+    if (decided) {
+      QUOIN_TRY(environment_.file_system.SyncDirectory(environment_.layout.Groups()));
+    }
     QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
     snapshot.pending_group = Id();
     if (decided) {
@@ -432,8 +439,15 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
   }
   const std::string removed = layout.RemovedVdi(id_);
   QUOIN_TRY(fs.Rename(folder_, removed));
-  QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
-  QUOIN_TRY(ReleaseNamesOf(environment_.names, name, id_));
+  Status gone = fs.SyncDirectory(layout.Vdis());
+  if (gone) gone = ReleaseNamesOf(environment_.names, name, id_);
+  if (!gone) {
+    // As long as the name leads to it, it had better be there.
+    if (LeadsTo(environment_.names, name, id_) && fs.Rename(removed, folder_)) {
+      (void)fs.SyncDirectory(layout.Vdis());
+    }
+    return gone;
+  }
   // The VDI is gone; what is left of its files is swept when a store is opened.
   if (const Status swept = RemoveTree(fs, removed); !swept) {
     spdlog::warn("vdis/{} is removed, but not yet all of its files: {}", name, swept.error().what);
