@@ -27,11 +27,13 @@ class ReferenceDisk {
     const uint64_t end = offset + bytes.size();
     size_bytes = std::max(size_bytes, (end + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
     // Zeros for whole blocks that hold no data leave them holes.
-    const bool whole = offset % kBlockBytes == 0 && (end % kBlockBytes == 0 || end == size_bytes);
     ForEachBlock(offset, bytes.size(), [&](uint64_t block, uint64_t from, uint64_t n) {
       const auto part = bytes.first(n);
       const bool zero = std::all_of(part.begin(), part.end(),
                                     [](std::byte byte) { return byte == std::byte{0}; });
+      // The disk's last block is whole if everything in it is written.
+      const bool whole =
+          from == 0 && (n == kBlockBytes || block * kBlockBytes + n == size_bytes);
       if (whole && zero && blocks.count(block) == 0) {
         bytes = bytes.subspan(n);
         return;
