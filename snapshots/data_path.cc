@@ -130,20 +130,24 @@ Status DataPath::Zero(uint64_t offset, uint64_t length) {
   if (offset >= size) return {};
   const uint64_t end = offset + std::min(length, size - offset);
   const uint64_t first_whole = BlocksOf(offset);
-  // The disk's last block counts as whole if everything in it goes.
-  const uint64_t end_whole = end == size ? BlocksOf(end) : end / kBlockBytes;
-  if (end_whole <= first_whole) {
-    // At most two partial blocks.
-    const uint64_t middle = std::min(end, (offset / kBlockBytes + 1) * kBlockBytes);
-    QUOIN_TRY(ZeroPart(offset, middle - offset));
-    return ZeroPart(middle, end - middle);
-  }
+  const uint64_t end_whole = end / kBlockBytes;
+  if (end_whole < first_whole) return ZeroPart(offset, end - offset);
   QUOIN_TRY(ZeroPart(offset, first_whole * kBlockBytes - offset));
   for (uint64_t at = first_whole; at < end_whole; at += kZeroPieceBlocks) {
     QUOIN_TRY(ZeroBlocks(at, std::min(kZeroPieceBlocks, end_whole - at)));
   }
   const uint64_t tail = end_whole * kBlockBytes;
-  return tail < end ? ZeroPart(tail, end - tail) : Status{};
+  return tail < end ? ZeroFront(tail, end) : Status{};
+}
+
+// A block up to `end`, which lies in it. If the disk ends there the block goes as a whole; the disk
+// may not grow meanwhile, or a write behind its end would go too.
+Status DataPath::ZeroFront(uint64_t offset, uint64_t end) {
+  {
+    MutexLock lock(size_mutex_);
+    if (end == size_bytes()) return ZeroBlocks(offset / kBlockBytes, 1);
+  }
+  return ZeroPart(offset, end - offset);
 }
 
 // Part of one block.

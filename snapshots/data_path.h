@@ -73,6 +73,7 @@ class DataPath {
   Status WritePart(uint64_t offset, std::span<const std::byte> bytes);
   Status WriteWholeBlocks(uint64_t first, std::span<const std::byte> bytes);
   Status ZeroPart(uint64_t offset, uint64_t length);
+  Status ZeroFront(uint64_t offset, uint64_t end);
   Status ZeroBlocks(uint64_t first, uint64_t count);
   void Own(uint64_t first, uint64_t count, BlockState state);
   Result<uint64_t> Seek(uint64_t offset, bool data);
