@@ -137,6 +137,7 @@ Result<NameFacts> Names::Lookup(const std::string& name) const {
   if (!id && id.error().code == ErrorCode::kNotFound) return NoSuch(name);  // removed just now
   if (!id) return Failure(id.error());
   facts.vdi = *id;
+  facts.is_double = found->link_count > 1;
   return facts;
 }
 
@@ -197,8 +198,11 @@ Status Names::Claim(const std::string& name, const Id& id) const {
   QUOIN_TRY(ValidateVdiName(name));
   const Status claimed =
       PublishNewFile(file_system_, PathOf(name), layout_.NewTemporary(), id.ToString() + "\n");
-  if (!claimed) return InUsersTerms(claimed.error(), "create", name);
-  return {};
+  if (claimed) return {};
+  // The name may be there already, and only its folder could not be synced.
+  const Result<NameFacts> there = Lookup(name);
+  if (there && !there->is_folder && there->vdi == id) (void)Release(name);
+  return InUsersTerms(claimed.error(), "create", name);
 }
 
 Status Names::Release(const std::string& name) const {

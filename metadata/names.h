@@ -35,6 +35,7 @@ struct NameFacts {
   bool is_folder = false;
   Id vdi;                      // of a VDI
   uint64_t folder_number = 0;  // of a folder: stable while it exists, whatever its path
+  bool is_double = false;      // of a VDI: it has another name too, or just had one
   int64_t mtime_ns = 0;
   uint32_t mode = 0;
 };
@@ -58,7 +59,8 @@ class Names {
   Result<std::vector<NamedVdi>> ListAll(const std::string& folder,
                                         std::vector<std::string>* damaged) const;
 
-  // kExists if taken (by a VDI or folder), kNotFound if the folder of the name does not exist.
+  // kExists if taken (by a VDI or folder), kNotFound if the folder of the name does not exist. After
+  // any error the name is not the VDI's, unless the storage refuses even that.
   Status Claim(const std::string& name, const Id& id) const;
   // kNotFound, kIsDirectory.
   Status Release(const std::string& name) const;

@@ -17,8 +17,15 @@ bool IsZero(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+// An end of the disk where there is none would be filled up with zeros by whoever asked.
+Status DataPath::RequireContents() const {
+  if (has_contents()) return {};
+  return Fail(ErrorCode::kIo, "what was open here is gone");
+}
+
 Result<size_t> DataPath::Read(uint64_t offset, std::span<std::byte> buffer) {
   RequestGate::Pass pass(gate_);
+  QUOIN_TRY(RequireContents());
   const uint64_t size = size_bytes();
   if (offset >= size) return size_t{0};
   buffer = buffer.first(std::min<uint64_t>(buffer.size(), size - offset));
@@ -125,20 +132,24 @@ Status DataPath::Zero(uint64_t offset, uint64_t length) {
   if (offset >= size) return {};
   const uint64_t end = offset + std::min(length, size - offset);
   const uint64_t first_whole = BlocksOf(offset);
-  // The disk's last block counts as whole if everything in it goes.
-  const uint64_t end_whole = end == size ? BlocksOf(end) : end / kBlockBytes;
-  if (end_whole <= first_whole) {
-    // At most two partial blocks.
-    const uint64_t middle = std::min(end, (offset / kBlockBytes + 1) * kBlockBytes);
-    QUOIN_TRY(ZeroPart(offset, middle - offset));
-    return ZeroPart(middle, end - middle);
-  }
+  const uint64_t end_whole = end / kBlockBytes;
+  if (end_whole < first_whole) return ZeroPart(offset, end - offset);
   QUOIN_TRY(ZeroPart(offset, first_whole * kBlockBytes - offset));
   for (uint64_t at = first_whole; at < end_whole; at += kZeroPieceBlocks) {
     QUOIN_TRY(ZeroBlocks(at, std::min(kZeroPieceBlocks, end_whole - at)));
   }
   const uint64_t tail = end_whole * kBlockBytes;
-  return tail < end ? ZeroPart(tail, end - tail) : Status{};
+  return tail < end ? ZeroFront(tail, end) : Status{};
+}
+
+// A block up to `end`, which lies in it. If the disk ends there the block goes as a whole; the disk
+// may not grow meanwhile, or a write behind its end would go too.
+Status DataPath::ZeroFront(uint64_t offset, uint64_t end) {
+  {
+    MutexLock lock(size_mutex_);
+    if (end == size_bytes()) return ZeroBlocks(offset / kBlockBytes, 1);
+  }
+  return ZeroPart(offset, end - offset);
 }
 
 // Part of one block.
@@ -183,6 +194,7 @@ Result<uint64_t> DataPath::SeekHole(uint64_t offset) { return Seek(offset, false
 
 Result<uint64_t> DataPath::Seek(uint64_t offset, bool data) {
   RequestGate::Pass pass(gate_);
+  QUOIN_TRY(RequireContents());
   const uint64_t size = size_bytes();
   if (offset >= size) return Fail(ErrorCode::kNoData, "the offset is past the end of the disk");
   const uint64_t block =
@@ -273,11 +285,23 @@ void DataPath::Replace(Contents contents) {
         });
   }
   RequestGate::Closure closure(gate_);
+  has_contents_.store(true, std::memory_order_release);
   head_ = std::move(contents.head);
   below_ = std::move(contents.below);
   size_bytes_.store(contents.size_bytes, std::memory_order_release);
   data_blocks_below_.store(contents.data_blocks_below, std::memory_order_relaxed);
   covered_blocks_.store(covered, std::memory_order_relaxed);
+}
+
+void DataPath::Clear() {
+  Contents nothing;
+  RequestGate::Closure closure(gate_);
+  has_contents_.store(false, std::memory_order_release);
+  head_.swap(nothing.head);
+  std::swap(below_, nothing.below);
+  size_bytes_.store(0, std::memory_order_release);
+  data_blocks_below_.store(0, std::memory_order_relaxed);
+  covered_blocks_.store(0, std::memory_order_relaxed);
 }
 
 void DataPath::PushHead(std::shared_ptr<Layer> new_head) {

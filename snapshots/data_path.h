@@ -47,6 +47,10 @@ class DataPath {
   // --- for the owner, which serialises these ---------------------------------------------------
   // Waits for the requests under way, and replaces everything.
   void Replace(Contents contents);
+  // The same, with nothing to take its place: until then reading fails. As before the first
+  // Replace.
+  void Clear();
+  bool has_contents() const { return has_contents_.load(std::memory_order_acquire); }
   const std::shared_ptr<Layer>& head() const { return head_; }
   const LayerStack& below() const { return below_; }
   RequestGate& gate() { return gate_; }
@@ -70,6 +74,7 @@ class DataPath {
   Status WritePart(uint64_t offset, std::span<const std::byte> bytes);
   Status WriteWholeBlocks(uint64_t first, std::span<const std::byte> bytes);
   Status ZeroPart(uint64_t offset, uint64_t length);
+  Status ZeroFront(uint64_t offset, uint64_t end);
   Status ZeroBlocks(uint64_t first, uint64_t count);
   void Own(uint64_t first, uint64_t count, BlockState state);
   Result<uint64_t> Seek(uint64_t offset, bool data);
@@ -79,7 +84,10 @@ class DataPath {
   Mutex size_mutex_{LockRank::kVdiData};
   std::atomic<uint64_t> size_bytes_{0};
 
+  Status RequireContents() const;
+
   // Changed only while the gate is closed.
+  std::atomic<bool> has_contents_{false};
   std::shared_ptr<Layer> head_;
   LayerStack below_;
   std::atomic<uint64_t> data_blocks_below_{0};

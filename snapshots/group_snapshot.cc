@@ -11,13 +11,6 @@
 // cannot follow: QUOIN_NO_THREAD_SAFETY_ANALYSIS throughout, and Take is the only way in.
 
 namespace quoin {
-namespace {
-
-// A VDI that nobody had written since its last snapshot may be written just now; after so many
-// attempts every VDI gets a new head whether it needs one or not.
-constexpr int kPrepareAttempts = 3;
-
-}  // namespace
 
 GroupSnapshot::GroupSnapshot(StoreEnvironment& environment, std::vector<Member> members)
     : environment_(environment), members_(std::move(members)) {
@@ -41,7 +34,11 @@ Status GroupSnapshot::TakeLocked() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     if (member.handle->copying_) QUOIN_TRY(member.handle->SettleCopyLocked());
   }
   QUOIN_TRY(Prepare());
-  while (!SwapHeads()) QUOIN_TRY(Prepare());
+  for (;;) {
+    QUOIN_ASSIGN(const bool swapped, SwapHeads());
+    if (swapped) break;
+    QUOIN_TRY(Prepare());  // now every VDI gets a new head, whether it needs one or not
+  }
   for (size_t i = 0; i < members_.size(); ++i) {
     Vdi& vdi = *members_[i].handle;
     const Status recorded = vdi.Record(Vdi::Extent::kFrozenOnly, {prepared_[i].snapshot});
@@ -68,7 +65,7 @@ Status GroupSnapshot::Prepare() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
   return {};
 }
 
-bool GroupSnapshot::SwapHeads() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+Result<bool> GroupSnapshot::SwapHeads() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
   std::vector<std::unique_ptr<RequestGate::Closure>> closures;
   closures.reserve(members_.size());
   for (Member& member : members_) {
@@ -78,9 +75,8 @@ bool GroupSnapshot::SwapHeads() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     Vdi& vdi = *members_[i].handle;
     const uint64_t size = vdi.data_.size_bytes();
     if (prepared_[i].new_head == nullptr && !vdi.data_.head()->ownership().empty()) return false;
-    if (prepared_[i].new_head != nullptr && prepared_[i].new_head->size_bytes() != size &&
-        !prepared_[i].new_head->Resize(size)) {
-      return false;
+    if (prepared_[i].new_head != nullptr && prepared_[i].new_head->size_bytes() != size) {
+      QUOIN_TRY(prepared_[i].new_head->Resize(size));
     }
   }
   const int64_t now = NowNanoseconds();
@@ -105,9 +101,12 @@ Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
                                         environment_.layout.NewTemporary(), text);
   if (!decided) {
     const Result<bool> exists = PathExists(environment_.file_system, path);
-    if (exists && *exists) (void)environment_.file_system.Remove(path);
-    Forget(members_.size());
-    return decided;
+    const bool stands = exists && *exists && !environment_.file_system.Remove(path);
+    if (!stands) {
+      Forget(members_.size());
+      return decided;
+    }
+    // It is there and cannot be taken back: whoever opens one of the VDIs will go by it, so do we.
   }
   bool all_final = true;
   for (size_t i = 0; i < members_.size(); ++i) {
@@ -116,13 +115,18 @@ Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     const Status changed = members_[i].handle->ChangeSnapshot(final_row);
     if (!changed) {
       // The decision stands; the VDI's next owner reads it from the group's file.
+      Vdi& vdi = *members_[i].handle;
+      for (SnapshotRecord& snapshot : vdi.state_.snapshots) {
+        if (snapshot.id == final_row.id) snapshot = final_row;
+      }
+      vdi.publish_needed_ = true;
       spdlog::warn("snapshot {} of a group is decided but not yet recorded: {}", final_row.name,
                    changed.error().what);
       all_final = false;
     }
   }
   if (all_final) (void)environment_.file_system.Remove(path);
-  return {};
+  return all_final ? Status{} : decided;
 }
 
 // Takes back what the first `recorded` members recorded. The frozen layers stay frozen: that is

@@ -42,8 +42,9 @@ class GroupSnapshot {
 
   Status TakeLocked();
   Status Prepare();
-  // False if a write came to a VDI that had nothing to freeze: prepare again.
-  bool SwapHeads();
+  // False if a write came to a VDI that had nothing to freeze: prepare again, which makes heads for
+  // all, so it comes to that once.
+  Result<bool> SwapHeads();
   Status Decide();
   void Forget(size_t recorded);
 

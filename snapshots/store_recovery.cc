@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kNewSuffix = ".new";
 constexpr std::string_view kRemovedSuffix = ".removed";
 constexpr uint64_t kMaxGroupFileBytes = 1 << 20;
+constexpr int kTakeTemporariesAttempts = 16;
 
 bool EndsWith(const std::string& text, std::string_view end) {
   return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -30,7 +31,12 @@ Result<std::unique_ptr<File>> TakeFolderLock(FileSystem& fs, const std::string& 
 
 }  // namespace
 
+// Several processes may be at it at once: what another one has removed is as good as removed.
 Status RemoveTree(FileSystem& fs, const std::string& path) {
+  const auto unless_gone = [](Status status) -> Status {
+    if (!status && status.error().code == ErrorCode::kNotFound) return {};
+    return status;
+  };
   const Result<std::vector<DirectoryEntry>> entries = fs.List(path);
   if (!entries) {
     if (entries.error().code == ErrorCode::kNotFound) return {};
@@ -38,21 +44,33 @@ Status RemoveTree(FileSystem& fs, const std::string& path) {
   }
   for (const DirectoryEntry& entry : *entries) {
     const std::string child = path + "/" + entry.name;
-    QUOIN_TRY(entry.kind == EntryKind::kDirectory ? RemoveTree(fs, child) : fs.Remove(child));
+    QUOIN_TRY(unless_gone(entry.kind == EntryKind::kDirectory ? RemoveTree(fs, child)
+                                                              : fs.Remove(child)));
   }
-  return fs.RemoveDirectory(path);
+  return unless_gone(fs.RemoveDirectory(path));
 }
 
 Status Store::Shared::TakeTemporaries() {
   FileSystem& fs = environment.file_system;
   const StoreLayout& layout = environment.layout;
-  const Status made = fs.MakeDirectory(layout.Temporaries());
-  if (!made && made.error().code != ErrorCode::kExists) return made;
-  QUOIN_ASSIGN(temporaries_lock, TakeFolderLock(fs, layout.TemporariesLock()));
-  if (temporaries_lock == nullptr) {
-    return Fail(ErrorCode::kBusy, fmt::format("{} is in use", layout.Temporaries()));
+  for (int attempt = 1;; ++attempt) {
+    const Status made = fs.MakeDirectory(layout.Temporaries());
+    if (!made && made.error().code != ErrorCode::kExists) return made;
+    // Until it is locked, a store that is opened elsewhere may take the folder for a dead one's.
+    Result<std::unique_ptr<File>> lock = TakeFolderLock(fs, layout.TemporariesLock());
+    if (lock && *lock != nullptr) {
+      const Result<FileFacts> named = fs.Facts(layout.TemporariesLock());
+      QUOIN_ASSIGN(const FileFacts locked, (*lock)->Facts());
+      if (named && named->identity == locked.identity) {
+        temporaries_lock = std::move(*lock);
+        return {};
+      }
+    }
+    if (!lock && lock.error().code != ErrorCode::kNotFound) return Failure(lock.error());
+    if (attempt == kTakeTemporariesAttempts) {
+      return Fail(ErrorCode::kBusy, fmt::format("{} is in use", layout.Temporaries()));
+    }
   }
-  return {};
 }
 
 Status Store::Shared::SweepTemporaries() {
@@ -95,12 +113,17 @@ Status Store::Shared::SweepVdiFolders() {
       if (named.id == *id) names.push_back(named.name);
     }
     if (is_new && !names.empty()) {
-      QUOIN_TRY(fs.Rename(folder, layout.Vdi(*id)));
+      const Status renamed = fs.Rename(folder, layout.Vdi(*id));
+      if (!renamed && renamed.error().code == ErrorCode::kNotFound) continue;  // its maker did
+      QUOIN_TRY(renamed);
       QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
       spdlog::info("vdis/{}: its creation was cut short and is finished now", names.front());
       continue;
     }
-    for (const std::string& name : names) QUOIN_TRY(environment.names.Release(name));
+    for (const std::string& name : names) {
+      const Status released = environment.names.Release(name);
+      if (!released && released.error().code != ErrorCode::kNotFound) return released;
+    }
     QUOIN_TRY(RemoveTree(fs, folder));
     spdlog::info("removed {}, left over from a {} that was cut short", folder,
                  is_new ? "creation" : "removal");

@@ -146,6 +146,11 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
     return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
         LayerStack(std::move(layers)), record->size_bytes, record->data_blocks));
   };
+  // An owner knows all of its frozen layers, also those that it has not finished or cannot finish.
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) return open->OpenSnapshot(snapshot);
+  }
   QUOIN_ASSIGN(const VdiState state, shared_->SharedState(vdi));
   return open_from(state);
 }

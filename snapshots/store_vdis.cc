@@ -27,6 +27,18 @@ Status CheckSize(const std::string& name, uint64_t size_bytes) {
   return {};
 }
 
+// Until its lock is held, a store that is opened elsewhere may take a new folder for one whose maker
+// died, and remove it; then it is made again.
+constexpr int kNewFolderAttempts = 16;
+
+Result<std::unique_ptr<WriterLock>> LockNewFolder(FileSystem& fs, const std::string& folder,
+                                                  const HostIdentity& self) {
+  QUOIN_TRY(fs.MakeDirectory(folder));
+  QUOIN_ASSIGN(std::unique_ptr<WriterLock> lock, WriterLock::Create(fs, folder, self));
+  QUOIN_TRY(lock->Verify());
+  return lock;
+}
+
 }  // namespace
 
 // The durable steps of making a VDI:
@@ -45,13 +57,22 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
   if (environment.names.Lookup(name)) {
     return Fail(ErrorCode::kExists, fmt::format("cannot create vdis/{}: the name is taken", name));
   }
-  const Id id = Id::Random();
   NewVdi made;
-  made.folder = layout.UnfinishedVdi(id);
-  QUOIN_TRY(fs.MakeDirectory(made.folder));
-  const auto fill = [&]() -> Result<std::unique_ptr<WriterLock>> {
-    QUOIN_ASSIGN(std::unique_ptr<WriterLock> lock,
-                 WriterLock::Create(fs, made.folder, environment.self));
+  Id id;
+  Result<std::unique_ptr<WriterLock>> lock;
+  for (int attempt = 1;; ++attempt) {
+    id = Id::Random();
+    made.folder = layout.UnfinishedVdi(id);
+    lock = LockNewFolder(fs, made.folder, environment.self);
+    if (lock) break;
+    (void)RemoveTree(fs, made.folder);
+    const ErrorCode code = lock.error().code;
+    const bool was_swept =
+        code == ErrorCode::kNotFound || code == ErrorCode::kExists || code == ErrorCode::kBusy ||
+        code == ErrorCode::kLostOwnership;
+    if (!was_swept || attempt == kNewFolderAttempts) return Failure(lock.error());
+  }
+  const auto fill = [&]() -> Status {
     QUOIN_TRY(fs.MakeDirectory(StoreLayout::Layers(made.folder)));
     VdiRecord& vdi = made.state.vdi;
     vdi.id = id;
@@ -59,14 +80,14 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
     vdi.attributes = attributes;
     vdi.created_ns = NowNanoseconds();
     vdi.attributes.atime_ns = vdi.attributes.mtime_ns = vdi.attributes.ctime_ns = vdi.created_ns;
-    vdi.epoch = lock->epoch();
+    vdi.epoch = (*lock)->epoch();
     vdi.head_published = true;
     QUOIN_TRY(add_layers(made));
     LayerRecord head;
     head.seq = vdi.head_seq = vdi.next_seq++;
     head.parent_seq = made.top_seq;
     head.state = LayerState::kHead;
-    head.name = fmt::format("{}-{}", head.seq, lock->epoch());
+    head.name = fmt::format("{}-{}", head.seq, (*lock)->epoch());
     head.size_bytes = size_bytes;
     made.state.layers.push_back(head);
     QUOIN_ASSIGN(const std::unique_ptr<Layer> layer,
@@ -81,15 +102,18 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
     QUOIN_TRY(fs.SyncDirectory(made.folder));
     QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
     MutexLock names_lock(names_mutex);
-    QUOIN_TRY(environment.names.Claim(name, id));
-    return lock;
+    return environment.names.Claim(name, id);
   };
-  Result<std::unique_ptr<WriterLock>> lock = fill();
-  if (!lock) {
-    (void)RemoveTree(fs, made.folder);
-    return Failure(lock.error());
+  if (const Status filled = fill(); !filled) {
+    // Where a name could be neither made nor taken back, whoever opens the store finishes the VDI.
+    const Result<NameFacts> named = environment.names.Lookup(name);
+    if (!named || named->is_folder || named->vdi != id) (void)RemoveTree(fs, made.folder);
+    return Failure(filled.error());
   }
-  QUOIN_TRY(fs.Rename(made.folder, layout.Vdi(id)));
+  if (const Status renamed = fs.Rename(made.folder, layout.Vdi(id)); !renamed) {
+    if (environment.names.Release(name)) (void)RemoveTree(fs, made.folder);
+    return Failure(renamed.error());
+  }
   QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
   (*lock)->FollowFolder(layout.Vdi(id));
   QUOIN_TRY((*lock)->ReleaseClean());

@@ -44,7 +44,7 @@ const LayerRecord* Vdi::FindLayer(uint32_t seq) const {
 
 Result<size_t> Vdi::Read(uint64_t offset, std::span<std::byte> buffer) {
   Result<size_t> done = data_.Read(offset, buffer);
-  if (done && *done == 0 && contents_lost_.load(std::memory_order_relaxed)) {
+  if (!done && !data_.has_contents()) {
     return Fail(ErrorCode::kIo, fmt::format("cannot read {}: its last writer could not let go of it "
                                             "cleanly", Title()),
                 "close it and open it again");

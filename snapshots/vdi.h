@@ -122,6 +122,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status RemoveSnapshot(const std::string& name) QUOIN_EXCLUDES(state_mutex_);
   Status ChangeSnapshot(const SnapshotRecord& changed) QUOIN_REQUIRES(state_mutex_);
   Result<SnapshotRecord> FindSnapshot(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
+  Result<std::shared_ptr<Image>> OpenSnapshot(const Id& id) QUOIN_REQUIRES(state_mutex_);
   // Layers that neither the head nor one of these snapshots needs.
   std::vector<LayerRecord> UnreachableLayers(const std::vector<SnapshotRecord>& snapshots) const
       QUOIN_REQUIRES(state_mutex_);
@@ -131,8 +132,9 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Result<bool> ShareRange(const std::string& source_folder, const VdiState& source_state,
                           uint32_t source_top, uint64_t source_size, uint64_t offset, uint64_t end)
       QUOIN_EXCLUDES(state_mutex_);
-  Status AdoptStack(const std::string& source_folder, const VdiState& source_state, uint32_t top)
-      QUOIN_REQUIRES(state_mutex_);
+  // False if the source shows data where this VDI has holes already.
+  Result<bool> AdoptStack(const std::string& source_folder, const VdiState& source_state,
+                          uint32_t top) QUOIN_REQUIRES(state_mutex_);
   Result<bool> SharesStack(const std::string& source_folder, const VdiState& source_state,
                            uint32_t source_top) QUOIN_REQUIRES(state_mutex_);
   // Ends a copy in pieces: nothing beyond what was copied is the VDI's.
@@ -149,7 +151,6 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   DataPath data_;
   std::atomic<bool> failed_{false};   // a flush failed: nothing may be written any more
   std::atomic<bool> copying_{false};  // state_.vdi.copy_origin is set
-  std::atomic<bool> contents_lost_{false};  // letting go failed under readers: they must reopen
   std::atomic<int64_t> mtime_ns_{0};  // of the last write
   std::atomic<bool> written_{false};  // something changed since the last recording of attributes
   std::atomic<uint64_t> flush_requests_{0};

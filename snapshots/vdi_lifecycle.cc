@@ -16,6 +16,22 @@ namespace {
 
 constexpr std::string_view kHeadOwnershipMark = ".owned-";
 
+bool LeadsTo(const Names& names, const std::string& name, const Id& id) {
+  const Result<NameFacts> facts = names.Lookup(name);
+  return facts && !facts->is_folder && facts->vdi == id;
+}
+
+// The name that the VDI had when it was looked up, or what has become of it: folders are renamed
+// without asking the owners of the VDIs in them.
+Status ReleaseNamesOf(const Names& names, const std::string& name, const Id& id) {
+  if (LeadsTo(names, name, id)) return names.Release(name);
+  QUOIN_ASSIGN(const std::vector<NamedVdi> all, names.ListAll("", nullptr));
+  for (const NamedVdi& named : all) {
+    if (named.id == id) QUOIN_TRY(names.Release(named.name));
+  }
+  return {};
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------- handles
@@ -46,7 +62,7 @@ Status Vdi::DropHandle(Access access) {
     --readers_;
   }
   if (writers_ == 0 && readers_ == 0) {
-    data_.Replace({});
+    data_.Clear();
     published_file_ = {};
     failed_ = false;
   }
@@ -99,7 +115,6 @@ Status Vdi::LoadPublished() {
   data_.Replace({nullptr, std::move(stack), size, data});
   state_ = std::move(state);
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
-  contents_lost_ = false;
   published_file_ = facts.identity;
   published_ctime_ns_ = facts.ctime_ns;
   return {};
@@ -111,6 +126,7 @@ Status Vdi::ReadUnpublished() {
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
   const Status reading = KeepForReading();
+  if (!reading) Abandon();
   lock_.reset();
   return reading;
 }
@@ -191,23 +207,29 @@ Status Vdi::BecomeOwner() {
     vdi_row_changed_ = publish_needed_ = head_changed_ = false;
     failed_ = false;
     state_.vdi.epoch = lock_->epoch();
+    QUOIN_TRY(DecidePendingSnapshots());
     if (lock_->predecessor() != WriterLock::Predecessor::kClean) QUOIN_TRY(Recover());
+    // A rename that could not be made durable leaves no other trace after a power cut.
+    const Result<NameFacts> named = environment_.names.Lookup(name);
+    if (named && named->is_double) QUOIN_TRY(environment_.names.ResolveDouble(id_));
     // Always: a removal that was not synced may come back after a power cut.
     QUOIN_TRY(SweepLayerFiles());
     return OpenLayers();
   };
   if (const Status taken = take(); !taken) {
-    // A VDI that could not be opened stays as unclean as it was found.
-    Abandon();
+    // A VDI that could not be opened stays as unclean as it was found, and readers keep what they
+    // have.
+    database_.reset();
+    if (data_.head() != nullptr) Abandon();
     published_file_ = {};
-    if (lock_->predecessor() == WriterLock::Predecessor::kClean) (void)lock_->ReleaseClean();
+    const bool was_clean = lock_->predecessor() == WriterLock::Predecessor::kClean;
+    if (was_clean && !head_changed_) (void)lock_->ReleaseClean();
     lock_.reset();
     return taken;
   }
   written_ = false;
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
   published_file_ = {};
-  contents_lost_ = false;
   return {};
 }
 
@@ -215,7 +237,6 @@ Status Vdi::OpenLayers() {
   const LayerRecord* head = FindLayer(state_.vdi.head_seq);
   QUOIN_ASSIGN(LayerStack below, OpenStack(head->parent_seq, state_));
   QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned, LoadOwnershipRows(head->seq));
-  data_.Replace({});  // closes what we had open as reader
   QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
                Layer::Open(environment_.file_system, LayerLocation(head->name),
                            state_.vdi.size_bytes, std::move(owned), Access::kReadWrite));
@@ -225,13 +246,11 @@ Status Vdi::OpenLayers() {
   return SettleCopyLocked();  // a copy in pieces that its process did not end
 }
 
-// What a dead owner may have left: a group snapshot between its two commits, two names after a
-// rename. From another host, also a writer that does not know that it is
+// What a dead owner may have left: two names after a rename, rows of a finished layer. From another host, also a writer that does not know that it is
 // dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
 // owned, or is one of the unflushed writes that a crash may keep or lose.
 Status Vdi::Recover() {
   spdlog::warn("{}: recovering; its last owner did not let go of it", Title());
-  QUOIN_TRY(DecidePendingSnapshots());
   QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
                environment_.names.ResolveDouble(id_));
   for (const LayerRecord& layer : state_.layers) {
@@ -263,13 +282,23 @@ Status Vdi::Recover() {
   return {};
 }
 
+// A group snapshot between its two commits: its owner died, or let go while the store was too full
+// for the second one. Before anything removes the group's file (Store::Shared::SweepGroups).
 Status Vdi::DecidePendingSnapshots() {
   const std::vector<SnapshotRecord> snapshots = state_.snapshots;
+  if (std::all_of(snapshots.begin(), snapshots.end(),
+                  [](const SnapshotRecord& s) { return s.pending_group.IsNull(); })) {
+    return {};
+  }
   for (SnapshotRecord snapshot : snapshots) {
     if (snapshot.pending_group.IsNull()) continue;
     QUOIN_ASSIGN(const bool decided,
                  PathExists(environment_.file_system, environment_.layout.Groups() + "/" +
                                                           snapshot.pending_group.ToString()));
+    // Its maker may have died before it was durable; the other VDIs must find it after a power cut.
+    if (decided) {
+      QUOIN_TRY(environment_.file_system.SyncDirectory(environment_.layout.Groups()));
+    }
     QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
     snapshot.pending_group = Id();
     if (decided) {
@@ -278,6 +307,7 @@ Status Vdi::DecidePendingSnapshots() {
       QUOIN_TRY(transaction.RemoveSnapshot(snapshot.id));
     }
     QUOIN_TRY(transaction.Commit());
+    head_changed_ = true;  // others must see it
   }
   QUOIN_ASSIGN(state_, database_->Load());
   state_.vdi.epoch = lock_->epoch();
@@ -324,17 +354,14 @@ Status Vdi::LetGo() {
                   status.error().what);
     Abandon();
     published_file_ = {};
-    contents_lost_ = readers_stay;
     return status;
   }
   // The head's descriptors close before the lock goes: whoever is owner next has no rival.
-  if (readers_stay) {
-    QUOIN_TRY(KeepForReading());
-  } else {
-    Abandon();
-  }
+  if (readers_stay) status = KeepForReading();
+  if (!readers_stay || !status) Abandon();
   copying_ = false;
-  return held->ReleaseClean();
+  QUOIN_TRY(held->ReleaseClean());
+  return status;
 }
 
 Result<std::unique_ptr<Layer>> Vdi::ReopenHeadForReading() {
@@ -406,7 +433,12 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
   const std::unique_ptr<WriterLock> held = std::move(lock_);
-  const Status removable = CheckRemovable(name, with_snapshots);
+  Status removable = CheckRemovable(name, with_snapshots);
+  // Only its owner renames a VDI, so from here on this stays as it is, but for its folder.
+  if (!LeadsTo(environment_.names, name, id_)) {
+    removable = Fail(ErrorCode::kNotFound,
+                     fmt::format("cannot remove vdis/{}: it has just been renamed", name));
+  }
   Abandon();
   if (!removable) {
     (void)held->ReleaseClean();
@@ -414,9 +446,20 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
   }
   const std::string removed = layout.RemovedVdi(id_);
   QUOIN_TRY(fs.Rename(folder_, removed));
-  QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
-  QUOIN_TRY(environment_.names.Release(name));
-  return RemoveTree(fs, removed);
+  Status gone = fs.SyncDirectory(layout.Vdis());
+  if (gone) gone = ReleaseNamesOf(environment_.names, name, id_);
+  if (!gone) {
+    // As long as the name leads to it, it had better be there.
+    if (LeadsTo(environment_.names, name, id_) && fs.Rename(removed, folder_)) {
+      (void)fs.SyncDirectory(layout.Vdis());
+    }
+    return gone;
+  }
+  // The VDI is gone; what is left of its files is swept when a store is opened.
+  if (const Status swept = RemoveTree(fs, removed); !swept) {
+    spdlog::warn("vdis/{} is removed, but not yet all of its files: {}", name, swept.error().what);
+  }
+  return {};
 }
 
 // Forgets everything that an owner holds. With the writer lock gone unreleased, the next owner
@@ -425,7 +468,7 @@ void Vdi::Abandon() {
   database_.reset();
   unrecorded_.clear();
   copying_ = false;
-  data_.Replace({});
+  data_.Clear();
 }
 
 }  // namespace quoin

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "snapshots/layer_links.h"
+#include "snapshots/snapshot_image.h"
 #include "snapshots/store_environment.h"
 #include "snapshots/vdi.h"
 
@@ -175,6 +176,16 @@ Result<SnapshotRecord> Vdi::FindSnapshot(const std::string& name) const {
               fmt::format("quoin snap ls {}", environment_.NameHint(id_)));
 }
 
+Result<std::shared_ptr<Image>> Vdi::OpenSnapshot(const Id& id) {
+  for (const SnapshotRecord& snapshot : state_.snapshots) {
+    if (snapshot.id != id || !snapshot.pending_group.IsNull()) continue;
+    QUOIN_ASSIGN(LayerStack stack, OpenStack(snapshot.layer_seq, state_));
+    return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
+        std::move(stack), snapshot.size_bytes, snapshot.data_blocks));
+  }
+  return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
+}
+
 Status Vdi::ChangeSnapshot(const SnapshotRecord& changed) {
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   QUOIN_TRY(transaction.PutSnapshot(changed));
@@ -299,8 +310,10 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
 
 // ------------------------------------------------------------------------------- copies
 
-Status Vdi::AdoptStack(const std::string& source_folder, const VdiState& source_state,
-                       uint32_t top) {
+// The layers are linked and opened first, and then become ours in one transaction: whatever fails,
+// either nothing of them shows or the copy goes on.
+Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& source_state,
+                             uint32_t top) {
   const uint32_t first_seq = state_.vdi.next_seq;
   QUOIN_ASSIGN(const std::vector<LayerRecord> linked,
                LinkLayers(environment_.file_system, source_folder, source_state, top, folder_,
@@ -311,22 +324,28 @@ Status Vdi::AdoptStack(const std::string& source_folder, const VdiState& source_
   changed.vdi.copied_to_bytes = data_.size_bytes();
   LayerRecord head = *FindLayer(state_.vdi.head_seq);
   head.parent_seq = linked.empty() ? 0 : linked.back().seq;
+  for (LayerRecord& layer : changed.layers) {
+    if (layer.seq == head.seq) layer = head;
+  }
+  changed.layers.insert(changed.layers.end(), linked.begin(), linked.end());
+  QUOIN_ASSIGN(LayerStack stack, OpenStack(head.parent_seq, changed));
+  // What the target has already is holes; the origin's data must not come to light in them.
+  if (stack.CountData(0, BlocksOf(data_.size_bytes())) > 0) {
+    for (const LayerRecord& layer : linked) {
+      QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(layer.name)));
+    }
+    return false;
+  }
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   for (const LayerRecord& layer : linked) QUOIN_TRY(transaction.PutLayer(layer));
   QUOIN_TRY(transaction.PutLayer(head));
   QUOIN_TRY(transaction.PutVdi(changed.vdi));
   QUOIN_TRY(transaction.Commit());
-  for (LayerRecord& layer : changed.layers) {
-    if (layer.seq == head.seq) layer = head;
-  }
-  changed.layers.insert(changed.layers.end(), linked.begin(), linked.end());
   state_ = std::move(changed);
-  QUOIN_ASSIGN(LayerStack stack, OpenStack(head.parent_seq, state_));
-  const uint64_t data = stack.CountData(0, BlocksOf(data_.size_bytes()));
-  data_.Replace({data_.head(), std::move(stack), data_.size_bytes(), data});
+  data_.Replace({data_.head(), std::move(stack), data_.size_bytes(), 0});
   copying_ = true;
   publish_needed_ = head_changed_ = true;
-  return {};
+  return true;
 }
 
 Result<bool> Vdi::ShareRange(const std::string& source_folder, const VdiState& source_state,
@@ -348,7 +367,8 @@ Result<bool> Vdi::ShareRange(const std::string& source_folder, const VdiState& s
     if (!same) return false;
   } else {
     if (!data_.below().empty() || !state_.snapshots.empty()) return false;
-    QUOIN_TRY(AdoptStack(source_folder, source_state, source_top));
+    QUOIN_ASSIGN(const bool adopted, AdoptStack(source_folder, source_state, source_top));
+    if (!adopted) return false;
   }
   if (data_.HasDataBelow(size, offset)) return false;
   QUOIN_TRY(data_.ShowBelow(end));

@@ -72,6 +72,11 @@ class ReferenceDisk {
     size_bytes = new_size;
   }
 
+  // Sealing makes holes of blocks that hold nothing but zeros.
+  void SealZeros() {
+    std::erase_if(blocks, [](const auto& entry) { return *entry.second == Block{}; });
+  }
+
   std::vector<std::byte> Read(uint64_t offset, uint64_t length) const {
     if (offset >= size_bytes) return {};
     std::vector<std::byte> bytes(std::min(length, size_bytes - offset));

@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -67,6 +69,7 @@ class DataPathTest : public ::testing::Test {
 
   SimulatedFileSystem fs_;
   DataPath data_;
+  std::thread writer_;
 };
 
 TEST_F(DataPathTest, AFirstWriteBesideOwnedBlocksLosesNoSectorThatAnotherRequestWritesMeanwhile) {
@@ -139,6 +142,47 @@ TEST_F(DataPathTest, ADiscardOverFrozenDataHidesItAndASecondSnapshotKeepsIt) {
   EXPECT_EQ(hole, kBlockBytes);
   ASSERT_OK_AND_ASSIGN(const uint64_t data, data_.SeekData(hole));
   EXPECT_EQ(data, 3 * kBlockBytes);
+}
+
+// A discard up to the end of the disk takes its last block whole, though the end cuts it. A write that
+// makes the disk longer meanwhile may put data into the rest of that block.
+TEST_F(DataPathTest, ADiscardUpToTheEndSparesWhatIsWrittenBehindThatEndMeanwhile) {
+  constexpr uint64_t kEnd = 10 * kBlockBytes + kBlockBytes / 2;
+  const std::string behind = PatternOf(2, kBlockBytes / 2);
+  for (const bool owned : {false, true}) {
+    for (const bool snapshot : {false, true}) {
+      SCOPED_TRACE((owned ? "owned" : "not owned") + std::string(snapshot ? ", data below" : ""));
+      const std::string name = std::to_string(10 + 2 * owned + snapshot);
+      data_.Replace({MakeHead(name + "-1"), {}, kEnd, 0});
+      EXPECT_OK(data_.head()->Resize(kEnd));
+      Write(9 * kBlockBytes, PatternOf(1, kBlockBytes));
+      if (owned || snapshot) Write(10 * kBlockBytes, PatternOf(1, kBlockBytes / 2));
+      if (snapshot) {
+        std::shared_ptr<Layer> head = MakeHead(name + "-2");
+        EXPECT_OK(head->Resize(kEnd));
+        RequestGate::Closure closure(data_.gate());
+        data_.PushHead(std::move(head));
+      }
+      if (owned) Write(9 * kBlockBytes, PatternOf(1, kBlockBytes + kBlockBytes / 2));
+      bool met = false;
+      fs_.SetObserver([&](Call, const std::string&) {
+        if (std::exchange(met, true)) return;
+        // Another thread, and not waited for: it may have to wait for the discard.
+        writer_ = std::thread([&] {
+          EXPECT_OK(data_.Grow(11 * kBlockBytes));
+          Write(kEnd, behind);
+        });
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      });
+      constexpr uint64_t kBegin = 9 * kBlockBytes + kSectorBytes;
+      EXPECT_OK(data_.Zero(kBegin, kEnd - kBegin));
+      fs_.SetObserver(nullptr);
+      if (writer_.joinable()) writer_.join();
+      ASSERT_TRUE(met);
+      EXPECT_TRUE(Read(kEnd, kBlockBytes / 2) == behind);
+      EXPECT_TRUE(Read(kBegin, kEnd - kBegin) == std::string(kEnd - kBegin, '\0'));
+    }
+  }
 }
 
 TEST_F(DataPathTest, WhatIsOnlyReadRefusesWrites) {
