@@ -28,6 +28,9 @@ class StoreLayout {
   std::string CollectionTurn() const { return Collection() + "/turn"; }
   std::string CollectionGeneration() const { return Collection() + "/generation"; }
   std::string CollectorLock() const { return Collection() + "/collector.lock"; }
+  // Maps that a VDI's database may name before its published.db does (map_pins.h).
+  std::string Pins() const { return Collection() + "/pins"; }
+  std::string Pin(const Id& vdi) const { return Pins() + "/" + vdi.ToString(); }
   std::string DeadLists() const { return Collection() + "/dead"; }
   std::string DeadList(uint64_t generation) const {
     return DeadLists() + "/" + std::to_string(generation);

@@ -89,7 +89,9 @@ Status DataPath::WritePart(uint64_t offset, std::span<const std::byte> bytes) {
 // Zeros for a block that shows no data leave it a hole, so that an import of an image takes no space
 // for its zeros; where data shows, zeros are data.
 bool DataPath::StaysHole(uint64_t block, std::span<const std::byte> bytes) const {
-  return IsZero(bytes) && ResolveOver(head_.get(), below_, block, 1).state != BlockState::kData;
+  if (!IsZero(bytes)) return false;
+  const Result<VisibleRun> run = ResolveOver(head_.get(), below_, block, 1);
+  return run && run->state != BlockState::kData;
 }
 
 // With the range held.
@@ -117,7 +119,9 @@ void DataPath::Own(uint64_t first, uint64_t count, BlockState state) {
     for (uint64_t at = first; at < end;) {
       const BlockRun run = head_->ownership().RunAt(at, end - at);
       if (run.state == BlockState::kAbsent) {
-        covered_blocks_.fetch_add(below_.CountData(at, run.count), std::memory_order_relaxed);
+        // A map that cannot be read must not keep anyone from writing over what it hides.
+        covered_blocks_.fetch_add(below_.CountData(at, run.count).value_or(0),
+                                  std::memory_order_relaxed);
       }
       at += run.count;
     }
@@ -156,7 +160,7 @@ Status DataPath::ZeroFront(uint64_t offset, uint64_t end) {
 Status DataPath::ZeroPart(uint64_t offset, uint64_t length) {
   if (length == 0) return {};
   const uint64_t block = offset / kBlockBytes;
-  const OwnedRun run = ResolveOver(head_.get(), below_, block, 1);
+  QUOIN_ASSIGN(const VisibleRun run, ResolveOver(head_.get(), below_, block, 1));
   if (run.state != BlockState::kData) return {};  // reads as zeros already
   static constexpr std::byte kZeros[kBlockBytes] = {};
   const std::span<const std::byte> zeros(kZeros, length);
@@ -174,7 +178,7 @@ Status DataPath::ZeroBlocks(uint64_t first, uint64_t count) {
     if (state == BlockState::kData) data_runs.emplace_back(at, n);
   });
   for (uint64_t at = first; at < end;) {
-    const OwnedRun under = below_.Resolve(at, end - at);
+    QUOIN_ASSIGN(const VisibleRun under, below_.Resolve(at, end - at));
     if (under.state == BlockState::kData) {
       Own(at, under.count, BlockState::kZero);
     } else {
@@ -197,8 +201,8 @@ Result<uint64_t> DataPath::Seek(uint64_t offset, bool data) {
   QUOIN_TRY(RequireContents());
   const uint64_t size = size_bytes();
   if (offset >= size) return Fail(ErrorCode::kNoData, "the offset is past the end of the disk");
-  const uint64_t block =
-      FindBlock(head_.get(), below_, offset / kBlockBytes, BlocksOf(size), data);
+  QUOIN_ASSIGN(const uint64_t block, FindBlock(head_.get(), below_, offset / kBlockBytes,
+                                               BlocksOf(size), data));
   if (block == BlocksOf(size)) {
     if (data) return Fail(ErrorCode::kNoData, "no data follows");
     return size;
@@ -238,18 +242,21 @@ uint64_t DataPath::VisibleDataBlocks() const {
   return in_head + below > covered ? in_head + below - covered : 0;
 }
 
-bool DataPath::HasDataBelow(uint64_t first_byte, uint64_t end_byte) const {
+Result<bool> DataPath::HasDataBelow(uint64_t first_byte, uint64_t end_byte) const {
   const uint64_t end = BlocksOf(end_byte);
-  return FindBlock(nullptr, below_, first_byte / kBlockBytes, end, true) < end;
+  QUOIN_ASSIGN(const uint64_t found,
+               FindBlock(nullptr, below_, first_byte / kBlockBytes, end, true));
+  return found < end;
 }
 
 Status DataPath::ShowBelow(uint64_t size_bytes) {
   RequestGate::Pass pass(gate_);
   MutexLock lock(size_mutex_);
   const uint64_t old_blocks = BlocksOf(this->size_bytes());
+  QUOIN_ASSIGN(const uint64_t shown,
+               below_.CountData(old_blocks, BlocksOf(size_bytes) - old_blocks));
   QUOIN_TRY(head_->Resize(size_bytes));
-  data_blocks_below_.fetch_add(below_.CountData(old_blocks, BlocksOf(size_bytes) - old_blocks),
-                               std::memory_order_relaxed);
+  data_blocks_below_.fetch_add(shown, std::memory_order_relaxed);
   size_bytes_.store(size_bytes, std::memory_order_release);
   return {};
 }
@@ -258,8 +265,8 @@ Status DataPath::CutOffBelow() {
   RequestGate::Pass pass(gate_);
   const uint64_t size = size_bytes();
   // The block that the size cuts becomes the head's, which ends at the size.
-  if (size % kBlockBytes != 0 && !HeadOwnsData(size / kBlockBytes, 1) &&
-      ResolveOver(head_.get(), below_, size / kBlockBytes, 1).state == BlockState::kData) {
+  QUOIN_ASSIGN(const VisibleRun cut, ResolveOver(head_.get(), below_, size / kBlockBytes, 1));
+  if (size % kBlockBytes != 0 && cut.layer != head_.get() && cut.state == BlockState::kData) {
     const uint64_t start = size / kBlockBytes * kBlockBytes;
     std::vector<std::byte> kept(size - start);
     QUOIN_TRY(ReadOver(head_.get(), below_, start, kept));
@@ -267,7 +274,7 @@ Status DataPath::CutOffBelow() {
   }
   // Never counted as visible, so not counted as covered either.
   for (uint64_t at = BlocksOf(size); at < kMaxVdiBlocks;) {
-    const OwnedRun under = below_.Resolve(at, kMaxVdiBlocks - at);
+    QUOIN_ASSIGN(const VisibleRun under, below_.Resolve(at, kMaxVdiBlocks - at));
     if (under.state == BlockState::kData) {
       head_->ownership().Set(at, under.count, BlockState::kZero);
     }
@@ -281,7 +288,7 @@ void DataPath::Replace(Contents contents) {
   if (contents.head != nullptr && !contents.below.empty()) {
     contents.head->ownership().ForEachRun(
         0, BlocksOf(contents.size_bytes), [&](uint64_t at, uint64_t n, BlockState) {
-          covered += contents.below.CountData(at, n);
+          covered += contents.below.CountData(at, n).value_or(0);
         });
   }
   RequestGate::Closure closure(gate_);
@@ -291,6 +298,29 @@ void DataPath::Replace(Contents contents) {
   size_bytes_.store(contents.size_bytes, std::memory_order_release);
   data_blocks_below_.store(contents.data_blocks_below, std::memory_order_relaxed);
   covered_blocks_.store(covered, std::memory_order_relaxed);
+}
+
+// Nearly always nothing has turned, so the gate is closed for a moment only.
+void DataPath::ReplaceBelow(LayerStack below, std::span<const BlockRange> turned_holes) {
+  RequestGate::Closure closure(gate_);
+  const uint64_t end = BlocksOf(size_bytes());
+  const auto lost = [&](uint64_t at, uint64_t n) {
+    const uint64_t before = below_.CountData(at, n).value_or(0);
+    return before - std::min(before, below.CountData(at, n).value_or(before));
+  };
+  for (const BlockRange& range : turned_holes) {
+    if (range.first >= end) continue;
+    const uint64_t range_end = std::min(range.first + range.count, end);
+    data_blocks_below_.fetch_sub(lost(range.first, range_end - range.first),
+                                 std::memory_order_relaxed);
+    if (head_ == nullptr) continue;
+    head_->ownership().ForEachRun(range.first, range_end,
+                                  [&](uint64_t at, uint64_t n, BlockState) {
+                                    covered_blocks_.fetch_sub(lost(at, n),
+                                                              std::memory_order_relaxed);
+                                  });
+  }
+  below_ = std::move(below);
 }
 
 void DataPath::Clear() {

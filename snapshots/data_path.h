@@ -56,9 +56,12 @@ class DataPath {
   RequestGate& gate() { return gate_; }
   // With the gate closed: the head goes under, `new_head` takes its place.
   void PushHead(std::shared_ptr<Layer> new_head);
+  // What lies below becomes another stack that shows the same bytes, but for `turned_holes`: blocks
+  // that held zeros as data may be holes in it. They are in order, and apart.
+  void ReplaceBelow(LayerStack below, std::span<const BlockRange> turned_holes);
   uint64_t VisibleDataBlocks() const;
   // True if a frozen layer shows data in these bytes.
-  bool HasDataBelow(uint64_t first_byte, uint64_t end_byte) const;
+  Result<bool> HasDataBelow(uint64_t first_byte, uint64_t end_byte) const;
   // The size becomes `size_bytes`; what the frozen layers hold there comes to light.
   Status ShowBelow(uint64_t size_bytes);
   // What the frozen layers hold at and beyond the size is not this disk's: it will read as zeros

@@ -22,11 +22,6 @@ Result<std::vector<LayerRecord>> LinkLayers(FileSystem& file_system,
       return Fail(ErrorCode::kCorrupt,
                   fmt::format("{}: layer {} is not recorded", source_folder, seq));
     }
-    if (layer->state == LayerState::kSealed) {
-      return Fail(ErrorCode::kUnsupported,
-                  fmt::format("{}: layer {} is sealed, which this quoin cannot share",
-                              source_folder, layer->name));
-    }
     chain.push_back(*layer);
     seq = layer->parent_seq;
   }
@@ -40,9 +35,10 @@ Result<std::vector<LayerRecord>> LinkLayers(FileSystem& file_system,
     layer.seq = next_seq++;
     layer.parent_seq = parent_seq;
     layer.name = fmt::format("{}-{}", layer.seq, epoch);
+    parent_seq = layer.seq;
+    if (layer.state == LayerState::kSealed) continue;  // its row is all there is of it
     layer.state = LayerState::kFrozen;
     layer.has_ownership_file = true;
-    parent_seq = layer.seq;
     const Layer::Location to{target_layers, layer.name};
     // Left by an attempt that failed before its rows were committed; nothing refers to it.
     QUOIN_TRY(Layer::RemoveFiles(file_system, to));

@@ -14,7 +14,6 @@ namespace quoin {
 // `target_folder`, named "<seq>-<epoch>" with seqs from `first_seq` on, and syncs that folder.
 // Returns the rows for the target, lowest layer first: the last one is the top; empty if `top` is 0.
 // kNotFound if the source was removed meanwhile; files linked so far are then removed again.
-// kUnsupported if one of the layers is sealed.
 Result<std::vector<LayerRecord>> LinkLayers(FileSystem& file_system,
                                             const std::string& source_folder,
                                             const VdiState& source_state, uint32_t top,

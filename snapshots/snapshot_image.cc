@@ -16,7 +16,8 @@ Result<uint64_t> SnapshotImage::Seek(uint64_t offset, bool data) const {
     return Fail(ErrorCode::kNoData, "the offset is past the end of the snapshot");
   }
   const uint64_t end = BlocksOf(size_bytes_);
-  const uint64_t block = FindBlock(nullptr, stack_, offset / kBlockBytes, end, data);
+  QUOIN_ASSIGN(const uint64_t block,
+               FindBlock(nullptr, stack_, offset / kBlockBytes, end, data));
   if (block < end) return std::max(offset, block * kBlockBytes);
   if (data) return Fail(ErrorCode::kNoData, "no data follows");
   return size_bytes_;

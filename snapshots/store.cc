@@ -49,6 +49,8 @@ Status VdiHandle::Close() {
 Store::Store(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
 Store::~Store() {
+  shared_->environment.sealer = nullptr;
+  shared_->sealer.reset();
   shared_->temporaries_lock.reset();
   (void)RemoveTree(shared_->environment.file_system, shared_->environment.layout.Temporaries());
 }
@@ -61,6 +63,15 @@ Result<std::unique_ptr<Store>> Store::Open(FileSystem& file_system, const std::s
       file_system, root, std::move(self), options, std::move(superblock))));
   QUOIN_TRY(store->shared_->TakeTemporaries());
   QUOIN_TRY(store->shared_->SweepTemporaries());
+  StoreEnvironment& environment = store->shared_->environment;
+  const Superblock& opened = store->shared_->superblock;
+  const std::optional<Compression> compression = CompressionFromWord(opened.compression);
+  environment.compression = compression.value_or(Compression::kLz4);  // the superblock was checked
+  environment.store_id = opened.store_id;
+  QUOIN_ASSIGN(environment.collection, CollectionLock::Open(file_system, environment.layout));
+  store->shared_->sealer =
+      std::make_unique<Sealer>(*store, environment, options.seals_in_background, options.seal_delay);
+  environment.sealer = store->shared_->sealer.get();
   QUOIN_TRY(store->shared_->SweepVdiFolders());
   store->shared_->SweepGroups(*store);
   return store;

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "metadata/vdi_records.h"
 #include "metadata/writer_lock.h"
 #include "snapshots/image.h"
+#include "snapshots/seal_counts.h"
 
 namespace quoin {
 
@@ -33,6 +35,17 @@ class Vdi;
 struct StoreOptions {
   // How long an open for writing waits for another owner to let go.
   std::chrono::milliseconds ownership_wait{3000};
+  // Of decompressed frames, and of decoded nodes of maps.
+  uint64_t frame_cache_bytes = uint64_t{256} << 20;
+  uint64_t node_cache_bytes = uint64_t{64} << 20;
+  // Where this host keeps its index of digests, in a folder of the store's; "": nowhere, and only what
+  // one seal itself stores is found again.
+  std::string state_dir;
+  uint64_t index_entries = uint64_t{16} << 20;  // one for 32 KiB stored: 512 GiB
+  // Seals by itself, so long after a VDI's newest snapshot.
+  bool seals_in_background = false;
+  std::chrono::milliseconds seal_delay{5000};
+  size_t seal_threads = 2;
 };
 
 // What stat, `quoin ls -l` and `quoin info` tell of a VDI.
@@ -167,6 +180,18 @@ class Store {
   Result<uint64_t> CopyRange(const CopySource& source, uint64_t source_offset, VdiHandle& target,
                              uint64_t target_offset, uint64_t length);
 
+  // --- sealing -----------------------------------------------------------------------------
+  // Moves what is frozen into packs now, and with `with_head` all that the VDI holds. kBusy if another
+  // host owns it.
+  Result<SealCounts> SealVdi(const Id& vdi, bool with_head,
+                             const std::function<void(uint64_t, uint64_t)>& progress = nullptr);
+  // A new VDI with the bytes that `read` gives, put into packs as they come. `read` fills its buffer
+  // as far as it can, with less than asked only at the end; the size is rounded up to 512 bytes, and
+  // to `size_bytes` if that is more.
+  Result<Id> ImportVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes,
+                       const std::function<Result<size_t>(std::span<std::byte>)>& read,
+                       const std::function<void(uint64_t)>& progress = nullptr);
+
   // --- locks, space ------------------------------------------------------------------------
   Result<LockStatus> InspectLock(const Id& vdi);
   Status BreakLock(const std::string& name);
@@ -175,6 +200,7 @@ class Store {
 
  private:
   friend class VdiHandle;
+  friend class Sealer;
   friend class StoreCheck;
   struct Shared;
   explicit Store(std::unique_ptr<Shared> shared);

@@ -37,6 +37,7 @@ StoreCheck::StoreCheck(FileSystem& file_system, std::string root, FileSystem& sc
                        std::string scratch_folder)
     : file_system_(file_system),
       layout_(std::move(root)),
+      packs_(file_system, layout_.Packs(), frames_),
       scratch_(scratch),
       scratch_folder_(std::move(scratch_folder)) {}
 
@@ -137,7 +138,7 @@ void StoreCheck::CheckFolders() {
 Status StoreCheck::CheckVdis() {
   for (const auto& [id, folder] : folders_) {
     if (!folder.suffix.empty()) continue;
-    VdiCheck check(file_system_, layout_, scratch_, scratch_folder_, id);
+    VdiCheck check(file_system_, layout_, packs_, nodes_, scratch_, scratch_folder_, id);
     const auto names = names_.find(id);
     QUOIN_ASSIGN(VdiCheckReport found,
                  check.Run(ObjectOf(id), names == names_.end() ? "" : names->second.front()));

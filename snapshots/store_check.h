@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "blockstore/base/file_system.h"
+#include "blockstore/maps/node_cache.h"
+#include "blockstore/packs/pack_store.h"
 #include "metadata/names.h"
 #include "metadata/store_layout.h"
 
@@ -63,6 +65,8 @@ class StoreCheck {
   Result<CheckReport> Run();
 
  private:
+  static constexpr size_t kNodeCacheBytes = size_t{64} << 20;
+
   struct Folder {
     std::string suffix;  // "", ".new" or ".removed"
   };
@@ -80,6 +84,9 @@ class StoreCheck {
 
   FileSystem& file_system_;
   const StoreLayout layout_;
+  FrameCache frames_{0};  // only maps are read, and of each frame only where it lies
+  NodeCache nodes_{kNodeCacheBytes};
+  PackStore packs_;
   FileSystem& scratch_;
   const std::string scratch_folder_;
 

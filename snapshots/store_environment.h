@@ -7,6 +7,10 @@
 #include <unordered_map>
 
 #include "blockstore/base/file_system.h"
+#include "blockstore/maps/node_cache.h"
+#include "blockstore/packs/pack_store.h"
+#include "metadata/collection_lock.h"
+#include "metadata/digest_index.h"
 #include "metadata/host.h"
 #include "metadata/names.h"
 #include "metadata/store_layout.h"
@@ -16,6 +20,8 @@
 
 namespace quoin {
 
+class Sealer;
+
 struct StoreEnvironment {
   StoreEnvironment(FileSystem& fs, const std::string& root, HostIdentity identity,
                    StoreOptions store_options)
@@ -24,7 +30,10 @@ struct StoreEnvironment {
         self(std::move(identity)),
         options(store_options),
         names(fs, layout),
-        layer_cache(fs) {}
+        layer_cache(fs),
+        frames(store_options.frame_cache_bytes),
+        nodes(store_options.node_cache_bytes),
+        packs(fs, layout.Packs(), frames) {}
 
   FileSystem& file_system;
   const StoreLayout layout;
@@ -32,8 +41,19 @@ struct StoreEnvironment {
   const StoreOptions options;
   Names names;
   LayerCache layer_cache;
+  FrameCache frames;
+  NodeCache nodes;
+  PackStore packs;
+  // Set once, while the store is opened.
+  Compression compression = Compression::kLz4;
+  Id store_id;
+  std::unique_ptr<CollectionLock> collection;
+  Sealer* sealer = nullptr;
   FrozenFinisher finisher;
   std::atomic<StoreObserver*> observer{nullptr};
+  Mutex index_mutex{LockRank::kStoreIndex};
+  std::unique_ptr<DigestIndex> index QUOIN_GUARDED_BY(index_mutex);
+  bool index_tried QUOIN_GUARDED_BY(index_mutex) = false;
   mutable Mutex hints_mutex{LockRank::kLeaf};
   std::unordered_map<Id, std::string, IdHash> hints QUOIN_GUARDED_BY(hints_mutex);
 
@@ -47,6 +67,12 @@ struct StoreEnvironment {
     MutexLock lock(hints_mutex);
     hints[id] = name;
   }
+
+  // Digests of what the packs hold, on this host's own disk; opened when it is first needed. Null if
+  // this store has none.
+  DigestIndex* Index() QUOIN_EXCLUDES(index_mutex);
+  // What a collector declared dead is no longer offered for sharing; if that is not known, nothing is.
+  void ForgetDead(const Result<DeadList>& dead);
 
   template <typename Call>
   void Tell(Call call) {

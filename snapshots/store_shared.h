@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "snapshots/published_cache.h"
+#include "snapshots/sealer.h"
 #include "snapshots/store.h"
 #include "snapshots/store_environment.h"
 #include "snapshots/vdi.h"
@@ -20,6 +21,7 @@ struct Store::Shared {
   StoreEnvironment environment;
   PublishedCache published;
   std::unique_ptr<File> temporaries_lock;
+  std::unique_ptr<Sealer> sealer;
 
   // One change of names at a time in this process; other hosts are excluded by link().
   Mutex names_mutex{LockRank::kStoreNames};

@@ -7,6 +7,7 @@
 #include "snapshots/group_snapshot.h"
 #include "snapshots/layer_links.h"
 #include "snapshots/snapshot_image.h"
+#include "snapshots/stack_opening.h"
 #include "snapshots/store_shared.h"
 
 namespace quoin {
@@ -123,28 +124,16 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
     if (record == state.snapshots.end()) {
       return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
     }
-    std::vector<std::shared_ptr<const Layer>> layers;
-    for (uint32_t seq = record->layer_seq; seq != 0;) {
-      const auto layer = std::find_if(state.layers.begin(), state.layers.end(),
-                                      [seq](const LayerRecord& l) { return l.seq == seq; });
-      if (layer == state.layers.end() || layers.size() > state.layers.size()) {
-        return Fail(ErrorCode::kCorrupt,
-                    fmt::format("snapshot {}: layer {} is not recorded", record->name, seq));
-      }
-      if (layer->state == LayerState::kSealed) {
-        return Fail(ErrorCode::kUnsupported,
-                    fmt::format("snapshot {}: layer {} is sealed, which this quoin cannot read",
-                                record->name, layer->name));
-      }
-      const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
-      QUOIN_ASSIGN(std::shared_ptr<const Layer> opened,
-                   shared_->environment.layer_cache.OpenFrozen({folder, layer->name},
-                                                               layer->size_bytes));
-      layers.push_back(std::move(opened));
-      seq = layer->parent_seq;
-    }
+    const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
+    QUOIN_ASSIGN(LayerStack stack,
+                 OpenLayerStack(shared_->environment, state, record->layer_seq,
+                                [&](const LayerRecord& layer) {
+                                  return shared_->environment.layer_cache.OpenFrozen(
+                                      {folder, layer.name}, layer.size_bytes);
+                                },
+                                "snapshot " + record->name));
     return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
-        LayerStack(std::move(layers)), record->size_bytes, record->data_blocks));
+        std::move(stack), record->size_bytes, record->data_blocks));
   };
   // An owner knows all of its frozen layers, also those that it has not finished or cannot finish.
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {

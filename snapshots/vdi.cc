@@ -9,6 +9,7 @@
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/published.h"
+#include "snapshots/sealer.h"
 #include "snapshots/store_environment.h"
 
 namespace quoin {
@@ -34,10 +35,9 @@ Layer::Location Vdi::LayerLocation(const std::string& name) const {
 }
 
 const LayerRecord* Vdi::FindLayer(uint32_t seq) const {
-  for (const LayerRecord& layer : state_.layers) {
-    if (layer.seq == seq) return &layer;
-  }
-  return nullptr;
+  const auto found = std::lower_bound(state_.layers.begin(), state_.layers.end(), seq,
+                                      [](const LayerRecord& l, uint32_t s) { return l.seq < s; });
+  return found == state_.layers.end() || found->seq != seq ? nullptr : &*found;
 }
 
 // ------------------------------------------------------------------------------- requests
@@ -268,7 +268,7 @@ Status Vdi::Publish() {
     state_.vdi.head_published = false;
     vdi_row_changed_ = true;
   }
-  return {};
+  return Unpin();
 }
 
 Status Vdi::FinishFrozen() {
@@ -287,7 +287,9 @@ Status Vdi::FinishFrozen() {
             return l.state == LayerState::kFrozen && !l.has_ownership_file && recorded;
           });
       if (unfinished == state_.layers.end()) {
-        return publish_needed_ ? Publish() : Status{};
+        if (publish_needed_) QUOIN_TRY(Publish());
+        if (environment_.sealer != nullptr) environment_.sealer->Consider(id_, CountUnsealed());
+        return {};
       }
       record = *unfinished;
       QUOIN_ASSIGN(layer, OpenFrozenLayer(record));

@@ -23,6 +23,7 @@
 #include "metadata/writer_lock.h"
 #include "snapshots/data_path.h"
 #include "snapshots/image.h"
+#include "snapshots/seal_plan.h"
 #include "snapshots/store.h"
 
 namespace quoin {
@@ -62,6 +63,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   friend class Store;
   friend class VdiHandle;
   friend class GroupSnapshot;
+  friend class Sealer;
 
   // --- lifecycle (vdi_lifecycle.cc) ----------------------------------------------------------
   Status AddHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
@@ -141,6 +143,19 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status SettleCopy() QUOIN_EXCLUDES(state_mutex_);
   Status SettleCopyLocked() QUOIN_REQUIRES(state_mutex_);
 
+  // --- sealing (vdi_sealing.cc), by the owner ---------------------------------------------------
+  // What is to be sealed next, oldest first, at most `max_steps`. Empty if nothing is.
+  Result<SealPlan> PlanSeal(size_t max_steps) QUOIN_EXCLUDES(state_mutex_);
+  // Frozen layers become sealed ones, as planned; what has been removed meanwhile is left out. The
+  // caller holds the store's CollectionLock shared from before the packs were published.
+  Status CommitSealed(const std::vector<SealedStep>& steps)
+      QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
+  // Keeps collectors off these layers' maps until they are published.
+  Status PinMapsOf(const std::vector<LayerRecord>& layers) QUOIN_REQUIRES(state_mutex_);
+  Status Unpin() QUOIN_REQUIRES(state_mutex_);
+  // Frozen layers.
+  uint64_t CountUnsealed() const QUOIN_REQUIRES(state_mutex_);
+
   void CountWrite();
 
   // Constant after construction.
@@ -170,6 +185,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   bool vdi_row_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool head_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since it was last published
+  bool pinned_ QUOIN_GUARDED_BY(state_mutex_) = false;  // there may be a pin of ours in gc/pins
   uint64_t flushed_through_ QUOIN_GUARDED_BY(state_mutex_) = 0;
   // Serialises FinishFrozen, which lets go of the state mutex while it writes.
   Mutex finish_mutex_{LockRank::kVdiFinish};

@@ -42,18 +42,14 @@ const LayerRecord* FindLayer(const VdiState& state, uint32_t seq) {
   return found == state.layers.end() ? nullptr : &*found;
 }
 
-// True if the lowest layer is a sealed one.
-bool EndsSealed(uint32_t seq, const VdiState& state) {
-  const LayerRecord* layer = FindLayer(state, seq);
-  while (layer != nullptr && layer->parent_seq != 0) layer = FindLayer(state, layer->parent_seq);
-  return layer != nullptr && layer->state == LayerState::kSealed;
-}
-
 }  // namespace
 
-VdiCheck::VdiCheck(FileSystem& file_system, const StoreLayout& layout, FileSystem& scratch,
-                   std::string scratch_folder, const Id& id)
+VdiCheck::VdiCheck(FileSystem& file_system, const StoreLayout& layout, PackStore& packs,
+                   NodeCache& nodes, FileSystem& scratch, std::string scratch_folder,
+                   const Id& id)
     : file_system_(file_system),
+      packs_(packs),
+      nodes_(nodes),
       folder_(layout.Vdi(id)),
       scratch_(scratch),
       scratch_folder_(std::move(scratch_folder)),
@@ -66,6 +62,7 @@ Result<VdiCheckReport> VdiCheck::Run(const std::string& object, const std::strin
     const Stamp before = TakeStamp();
     report_ = {};
     layers_.clear();
+    sealed_.clear();
     QUOIN_TRY(RunOnce());
     if (report_.findings.empty() || attempt == kAttempts) break;
     if (TakeStamp() == before) break;  // what was found is not due to a change meanwhile
@@ -243,8 +240,11 @@ Result<std::unique_ptr<OwnershipSet>> VdiCheck::LoadOwned(const LayerRecord& rec
 
 void VdiCheck::CheckLayer(const LayerRecord& record, const VdiState& state, const Source& source) {
   if (record.state == LayerState::kSealed) {
-    Add(Severity::kNote,
-        fmt::format("layer {} is sealed: what it holds was not checked", record.name));
+    if (const Status sealed = CheckSealed(record); !sealed) {
+      Add(Severity::kDamage,
+          fmt::format("layer {}, which is sealed: {}", record.name, sealed.error().what),
+          "quoin scrub shows what is damaged in the packs");
+    }
     return;
   }
   const bool published_without_set = source.database == nullptr &&
@@ -275,6 +275,29 @@ void VdiCheck::CheckLayer(const LayerRecord& record, const VdiState& state, cons
   layers_[record.seq] = std::move(*layer);
 }
 
+// Every node of its map is read, and every slot that it names must be in its pack. The bytes there are
+// for scrub.
+Status VdiCheck::CheckSealed(const LayerRecord& record) {
+  QUOIN_ASSIGN(const std::shared_ptr<const SealedLayer> sealed,
+               SealedLayer::Open(packs_, nodes_, record.map));
+  QUOIN_TRY(sealed->map().ForEachExtent(
+      0, sealed->map().span_blocks(),
+      [&](uint64_t, uint64_t count, const SlotLocation& first) -> Status {
+        QUOIN_ASSIGN(const std::shared_ptr<const Pack> pack, packs_.Get(first.pack));
+        for (uint32_t slot = first.slot; slot < first.slot + count;) {
+          const std::optional<size_t> frame = pack->FrameOf(slot);
+          if (!frame || !pack->frames()[*frame].holds_blocks()) {
+            return Fail(ErrorCode::kCorrupt,
+                        fmt::format("{} holds no block in slot {}", pack->Title(), slot));
+          }
+          slot = pack->frames()[*frame].end_slot();
+        }
+        return {};
+      }));
+  sealed_[record.seq] = sealed;
+  return {};
+}
+
 // What is written must be nobody else's.
 void VdiCheck::CheckHeadIsOurs(const LayerRecord& record) {
   const Result<FileFacts> facts =
@@ -289,6 +312,9 @@ std::optional<LayerStack> VdiCheck::StackFrom(uint32_t top_seq, const VdiState& 
   std::vector<std::shared_ptr<const Layer>> stack;
   for (uint32_t seq = top_seq; seq != 0;) {
     const LayerRecord* record = FindLayer(state, seq);
+    if (const auto sealed = sealed_.find(seq); sealed != sealed_.end()) {
+      return LayerStack(std::move(stack), sealed->second);
+    }
     const auto layer = layers_.find(seq);
     if (record == nullptr || layer == layers_.end()) return std::nullopt;
     stack.push_back(layer->second);
@@ -306,7 +332,6 @@ void VdiCheck::CheckSnapshot(const SnapshotRecord& snapshot, const VdiState& sta
         "open the VDI for writing once: that decides it");
   }
   const std::optional<LayerStack> stack = StackFrom(snapshot.layer_seq, state);
-  if (!stack && EndsSealed(snapshot.layer_seq, state)) return;  // which was told
   if (!stack) {
     Add(Severity::kDamage,
         fmt::format("its snapshot {} cannot be read: a layer of it is damaged or missing",
@@ -314,7 +339,7 @@ void VdiCheck::CheckSnapshot(const SnapshotRecord& snapshot, const VdiState& sta
         kRestoreNext);
     return;
   }
-  const uint64_t data = stack->CountData(0, BlocksOf(snapshot.size_bytes));
+  const uint64_t data = stack->CountData(0, BlocksOf(snapshot.size_bytes)).value_or(0);
   if (data == snapshot.data_blocks) return;
   Add(Severity::kDamage,
       fmt::format("its snapshot {} has {} blocks of data where {} says {}", snapshot.name, data,
@@ -327,7 +352,7 @@ void VdiCheck::CheckRecord(const VdiState& state, const Source& source) {
                        state.vdi.copy_origin.IsNull();
   const std::optional<LayerStack> stack = StackFrom(state.vdi.head_seq, state);
   if (!settled || !stack) return;  // what is missing was told
-  const uint64_t data = stack->CountData(0, BlocksOf(state.vdi.size_bytes));
+  const uint64_t data = stack->CountData(0, BlocksOf(state.vdi.size_bytes)).value_or(0);
   if (data == state.vdi.data_blocks) return;
   Add(Severity::kDamage,
       fmt::format("it has {} blocks of data where {} says {}", data, source.file,

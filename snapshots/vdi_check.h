@@ -31,8 +31,8 @@ struct VdiCheckReport {
 
 class VdiCheck {
  public:
-  VdiCheck(FileSystem& file_system, const StoreLayout& layout, FileSystem& scratch,
-           std::string scratch_folder, const Id& id);
+  VdiCheck(FileSystem& file_system, const StoreLayout& layout, PackStore& packs, NodeCache& nodes,
+           FileSystem& scratch, std::string scratch_folder, const Id& id);
 
   // `object` names the VDI in findings, `name` is what its users call it ("" if it has none). An
   // error only if the scratch folder cannot take a copy of its database.
@@ -63,6 +63,7 @@ class VdiCheck {
   void CheckState(const VdiState& state, const Source& source);
   void CheckRecord(const VdiState& state, const Source& source);
   void CheckLayer(const LayerRecord& record, const VdiState& state, const Source& source);
+  Status CheckSealed(const LayerRecord& record);
   Result<std::unique_ptr<OwnershipSet>> LoadOwned(const LayerRecord& record, const VdiState& state,
                                                   const Source& source);
   void CheckHeadIsOurs(const LayerRecord& record);
@@ -73,6 +74,8 @@ class VdiCheck {
   void CompareStates(const VdiState& owned, const VdiState& published);
 
   FileSystem& file_system_;
+  PackStore& packs_;
+  NodeCache& nodes_;
   const std::string folder_;
   FileSystem& scratch_;
   const std::string scratch_folder_;
@@ -84,6 +87,7 @@ class VdiCheck {
   LockStatus lock_;
   // Of the state being checked, by seq; a layer that could not be opened is missing.
   std::map<uint32_t, std::shared_ptr<const Layer>> layers_;
+  std::map<uint32_t, std::shared_ptr<const SealedLayer>> sealed_;
 };
 
 }  // namespace quoin

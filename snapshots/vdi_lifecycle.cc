@@ -8,6 +8,7 @@
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/published.h"
+#include "snapshots/stack_opening.h"
 #include "snapshots/store_environment.h"
 #include "snapshots/vdi.h"
 
@@ -111,7 +112,7 @@ Status Vdi::LoadPublished() {
     stack = stack.WithOnTop(std::move(layer));
   }
   const uint64_t size = state.vdi.size_bytes;
-  const uint64_t data = stack.CountData(0, BlocksOf(size));
+  QUOIN_ASSIGN(const uint64_t data, stack.CountData(0, BlocksOf(size)));
   data_.Replace({nullptr, std::move(stack), size, data});
   state_ = std::move(state);
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
@@ -143,11 +144,6 @@ Status Vdi::KeepForReading() {
 }
 
 Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& record) {
-  if (record.state == LayerState::kSealed) {
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("{}: layer {} is sealed, which this quoin cannot read", Title(),
-                            record.name));
-  }
   const Layer::Location location = LayerLocation(record.name);
   if (record.has_ownership_file) {
     return environment_.layer_cache.OpenFrozen(location, record.size_bytes);
@@ -170,18 +166,11 @@ Result<std::unique_ptr<OwnershipSet>> Vdi::LoadOwnershipRows(uint32_t seq) {
 }
 
 Result<LayerStack> Vdi::OpenStack(uint32_t top_seq, const VdiState& state) {
-  std::vector<std::shared_ptr<const Layer>> layers;
-  for (uint32_t seq = top_seq; seq != 0;) {
-    const auto record = std::find_if(state.layers.begin(), state.layers.end(),
-                                     [seq](const LayerRecord& l) { return l.seq == seq; });
-    if (record == state.layers.end() || layers.size() > state.layers.size()) {
-      return Fail(ErrorCode::kCorrupt, fmt::format("{}: layer {} is not recorded", Title(), seq));
-    }
-    QUOIN_ASSIGN(std::shared_ptr<const Layer> layer, OpenFrozenLayer(*record));
-    layers.push_back(std::move(layer));
-    seq = record->parent_seq;
-  }
-  return LayerStack(std::move(layers));
+  return OpenLayerStack(
+      environment_, state, top_seq,
+      [this](const LayerRecord& layer)
+          QUOIN_NO_THREAD_SAFETY_ANALYSIS { return OpenFrozenLayer(layer); },
+      Title());
 }
 
 // ------------------------------------------------------------------------------- owning
@@ -204,7 +193,7 @@ Status Vdi::BecomeOwner() {
                                                    state_.vdi.id.ToString()));
     }
     unrecorded_.clear();
-    vdi_row_changed_ = publish_needed_ = head_changed_ = false;
+    vdi_row_changed_ = publish_needed_ = head_changed_ = pinned_ = false;
     failed_ = false;
     state_.vdi.epoch = lock_->epoch();
     QUOIN_TRY(DecidePendingSnapshots());
@@ -240,7 +229,7 @@ Status Vdi::OpenLayers() {
   QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
                Layer::Open(environment_.file_system, LayerLocation(head->name),
                            state_.vdi.size_bytes, std::move(owned), Access::kReadWrite));
-  const uint64_t data = below.CountData(0, BlocksOf(state_.vdi.size_bytes));
+  QUOIN_ASSIGN(const uint64_t data, below.CountData(0, BlocksOf(state_.vdi.size_bytes)));
   data_.Replace({std::move(layer), std::move(below), state_.vdi.size_bytes, data});
   if (state_.vdi.copy_origin.IsNull()) return {};
   return SettleCopyLocked();  // a copy in pieces that its process did not end
@@ -263,6 +252,7 @@ Status Vdi::Recover() {
   }
   // In any case others must see what was flushed, published or not.
   head_changed_ = true;
+  pinned_ = true;  // perhaps; it goes once what is recorded is published
   if (lock_->predecessor() != WriterLock::Predecessor::kDiedElsewhere) return {};
   QUOIN_ASSIGN(const std::shared_ptr<Layer> new_head, MakeHead(state_.vdi.size_bytes));
   LayerRecord old_head = *FindLayer(state_.vdi.head_seq);
@@ -323,6 +313,12 @@ Status Vdi::SweepLayerFiles() {
   for (const LayerRecord& layer : state_.layers) {
     if (layer.state != LayerState::kSealed) known.insert(layer.name);
   }
+  if (lock_->predecessor() != WriterLock::Predecessor::kClean) {
+    // What the last owner had not published yet: readers elsewhere still go by what was there before.
+    if (const Result<VdiState> published = ReadPublished(fs, folder_)) {
+      for (const LayerRecord& layer : published->layers) known.insert(layer.name);
+    }
+  }
   QUOIN_ASSIGN(const std::vector<DirectoryEntry> entries, fs.List(folder));
   for (const DirectoryEntry& entry : entries) {
     const bool head_list = entry.name.find(kHeadOwnershipMark) != std::string::npos;
@@ -346,6 +342,7 @@ Status Vdi::LetGo() {
   if (status) status = FinishFrozen();
   MutexLock lock(state_mutex_);
   if (status && (head_changed_ || written_)) status = PublishHead();
+  if (status && lock_->predecessor() != WriterLock::Predecessor::kClean) status = SweepLayerFiles();
   if (status) status = database_->Checkpoint();
   const bool readers_stay = readers_ > 0;
   std::unique_ptr<WriterLock> held = std::move(lock_);
@@ -399,7 +396,7 @@ Status Vdi::PublishHead() {
   head_changed_ = false;
   written_ = false;
   if (!old_file.empty() && old_file != new_file) (void)fs.Remove(folder + "/" + old_file);
-  return {};
+  return Unpin();
 }
 
 // ------------------------------------------------------------------------------- removal
@@ -455,6 +452,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
     }
     return gone;
   }
+  (void)fs.Remove(layout.Pin(id_));
   // The VDI is gone; what is left of its files is swept when a store is opened.
   if (const Status swept = RemoveTree(fs, removed); !swept) {
     spdlog::warn("vdis/{} is removed, but not yet all of its files: {}", name, swept.error().what);

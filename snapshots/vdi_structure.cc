@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "blockstore/maps/content_digest.h"
 #include "snapshots/layer_links.h"
 #include "snapshots/snapshot_image.h"
 #include "snapshots/store_environment.h"
@@ -46,7 +47,9 @@ Status Vdi::Resize(uint64_t size_bytes) {
   if (size_bytes == old_size) return {};
   if (copying_) {
     // The end of a copy: a hole follows the last piece, in the origin as here.
-    if (size_bytes > old_size && !data_.HasDataBelow(BlocksOf(old_size) * kBlockBytes, size_bytes)) {
+    QUOIN_ASSIGN(const bool has_data,
+                 data_.HasDataBelow(BlocksOf(old_size) * kBlockBytes, size_bytes));
+    if (size_bytes > old_size && !has_data) {
       state_.vdi.copied_to_bytes = size_bytes;
     } else {
       QUOIN_TRY(SettleCopyLocked());
@@ -159,6 +162,10 @@ SnapshotRecord Vdi::DescribeSnapshot(const std::string& name, int64_t now_ns) co
   snapshot.layer_seq = data_.head()->ownership().empty() ? head->parent_seq : head->seq;
   snapshot.size_bytes = data_.size_bytes();
   snapshot.data_blocks = data_.VisibleDataBlocks();
+  const LayerRecord* const top = FindLayer(snapshot.layer_seq);
+  if (top != nullptr && top->state == LayerState::kSealed) {
+    snapshot.digest = ContentDigest(snapshot.size_bytes, top->map);
+  }
   snapshot.created_ns = now_ns;
   snapshot.attributes = state_.vdi.attributes;
   snapshot.attributes.mode &= ~0222u;
@@ -266,6 +273,7 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   }
   const SnapshotRecord safety = DescribeSnapshot(safety_name, now);
   QUOIN_ASSIGN(LayerStack below, OpenStack(target.layer_seq, state_));
+  QUOIN_ASSIGN(const uint64_t data, below.CountData(0, BlocksOf(target.size_bytes)));
   QUOIN_ASSIGN(std::shared_ptr<Layer> new_head, MakeHead(target.size_bytes));
 
   LayerRecord old_head = *FindLayer(state_.vdi.head_seq);
@@ -278,8 +286,13 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   changed.vdi.next_seq = head.seq + 1;
   changed.vdi.size_bytes = target.size_bytes;
   changed.vdi.attributes.mtime_ns = changed.vdi.attributes.ctime_ns = now;
-  std::erase_if(changed.layers, [&](const LayerRecord& l) { return l.seq == old_head.seq; });
-  if (old_head_needed) changed.layers.push_back(old_head);
+  if (old_head_needed) {
+    for (LayerRecord& layer : changed.layers) {
+      if (layer.seq == old_head.seq) layer = old_head;
+    }
+  } else {
+    std::erase_if(changed.layers, [&](const LayerRecord& l) { return l.seq == old_head.seq; });
+  }
   changed.layers.push_back(head);
   changed.snapshots.push_back(safety);
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
@@ -296,7 +309,6 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   const std::shared_ptr<Layer> frozen = data_.head();
   state_ = std::move(changed);
   mtime_ns_ = now;
-  const uint64_t data = below.CountData(0, BlocksOf(target.size_bytes));
   data_.Replace({std::move(new_head), std::move(below), target.size_bytes, data});
   publish_needed_ = head_changed_ = true;
   if (old_head_needed) {
@@ -330,12 +342,14 @@ Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& s
   changed.layers.insert(changed.layers.end(), linked.begin(), linked.end());
   QUOIN_ASSIGN(LayerStack stack, OpenStack(head.parent_seq, changed));
   // What the target has already is holes; the origin's data must not come to light in them.
-  if (stack.CountData(0, BlocksOf(data_.size_bytes())) > 0) {
+  QUOIN_ASSIGN(const uint64_t in_holes, stack.CountData(0, BlocksOf(data_.size_bytes())));
+  if (in_holes > 0) {
     for (const LayerRecord& layer : linked) {
       QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(layer.name)));
     }
     return false;
   }
+  QUOIN_TRY(PinMapsOf(linked));
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   for (const LayerRecord& layer : linked) QUOIN_TRY(transaction.PutLayer(layer));
   QUOIN_TRY(transaction.PutLayer(head));
@@ -345,6 +359,7 @@ Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& s
   data_.Replace({data_.head(), std::move(stack), data_.size_bytes(), 0});
   copying_ = true;
   publish_needed_ = head_changed_ = true;
+  QUOIN_TRY(Publish());
   return true;
 }
 
@@ -370,22 +385,23 @@ Result<bool> Vdi::ShareRange(const std::string& source_folder, const VdiState& s
     QUOIN_ASSIGN(const bool adopted, AdoptStack(source_folder, source_state, source_top));
     if (!adopted) return false;
   }
-  if (data_.HasDataBelow(size, offset)) return false;
+  QUOIN_ASSIGN(const bool has_data_between, data_.HasDataBelow(size, offset));
+  if (has_data_between) return false;
   QUOIN_TRY(data_.ShowBelow(end));
   state_.vdi.copied_to_bytes = end;
   CountWrite();
   return true;
 }
 
-// True if our stack is the source's: the same files, in the same order.
+// True if our stack is the source's: the same files, in the same order, over the same map.
 Result<bool> Vdi::SharesStack(const std::string& source_folder, const VdiState& source_state,
                               uint32_t source_top) {
   uint32_t seq = source_top;
-  for (const auto& layer : data_.below().layers()) {
+  for (const auto& layer : data_.below().frozen()) {
     const auto source = std::find_if(source_state.layers.begin(), source_state.layers.end(),
                                      [seq](const LayerRecord& l) { return l.seq == seq; });
     if (source == source_state.layers.end()) return false;
-    if (source->state == LayerState::kSealed) return false;  // it has no files to compare
+    if (source->state == LayerState::kSealed) return false;
     QUOIN_ASSIGN(const FileIdentity ours, layer->Identity());
     QUOIN_ASSIGN(const FileFacts theirs,
                  environment_.file_system.Facts(StoreLayout::Layers(source_folder) + "/" +
@@ -393,7 +409,13 @@ Result<bool> Vdi::SharesStack(const std::string& source_folder, const VdiState& 
     if (ours != theirs.identity) return false;
     seq = source->parent_seq;
   }
-  return seq == 0;
+  const SealedLayer* const sealed = data_.below().sealed().get();
+  if (sealed == nullptr || seq == 0) return sealed == nullptr && seq == 0;
+  return std::any_of(source_state.layers.begin(), source_state.layers.end(),
+                     [&](const LayerRecord& l) {
+                       return l.seq == seq && l.state == LayerState::kSealed &&
+                              l.map == sealed->root();
+                     });
 }
 
 Status Vdi::SettleCopy() {

@@ -44,6 +44,16 @@ void RaiseOpenFileLimit() {
 
 // --- serving -------------------------------------------------------------------------------------
 
+StoreOptions OptionsOf(const DaemonOptions& options) {
+  StoreOptions store;
+  store.ownership_wait = options.ownership_wait;
+  store.state_dir = DefaultStateDir();
+  store.seals_in_background = options.seals;
+  store.seal_delay = options.seal_delay;
+  store.frame_cache_bytes = options.cache_bytes;
+  return store;
+}
+
 // One mounted tree and all that belongs to it, in the order in which it is built; taken down in the
 // opposite order.
 class MountedTree {
@@ -53,7 +63,7 @@ class MountedTree {
     std::unique_ptr<MountedTree> tree(new MountedTree);
     tree->run_dir_ = DefaultRunDir();
     QUOIN_ASSIGN(tree->store_, Store::Open(tree->file_system_, options.store, self,
-                                           StoreOptions{options.ownership_wait}));
+                                           OptionsOf(options)));
     tree->DescribeMount(options, self, log);
     QUOIN_ASSIGN(tree->session_,
                  Session::Mount(*tree->store_,

@@ -18,6 +18,9 @@ struct DaemonOptions {
   std::string mount_point;  // absolute
   unsigned threads = 0;     // 0: the Session's default
   std::chrono::milliseconds ownership_wait{3000};
+  bool seals = true;  // moves snapshots into packs by itself, so long after the newest one of a VDI
+  std::chrono::milliseconds seal_delay{5000};
+  uint64_t cache_bytes = uint64_t{256} << 20;  // of what is read from packs
   std::string log;  // a file; "": <log folder>/<session>.log, or the terminal in foreground
   bool foreground = false;
 };

@@ -59,6 +59,7 @@ Json SnapshotJson(const std::string& vdi, const SnapshotRecord& snapshot) {
             {"used_bytes", snapshot.data_blocks * kBlockBytes},
             {"created", TimeOrNull(snapshot.created_ns)},
             {"protected", snapshot.is_protected},
+            {"digest", snapshot.digest.IsNull() ? Json(nullptr) : Json(snapshot.digest.ToHex())},
             {"layer", snapshot.layer_seq}};
   AddAttributes(json, snapshot.attributes);
   return json;

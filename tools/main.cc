@@ -9,6 +9,7 @@
 #include "tools/units.h"
 #include "tools/verbs_lock.h"
 #include "tools/verbs_mount.h"
+#include "tools/verbs_pack.h"
 #include "tools/verbs_snapshot.h"
 #include "tools/verbs_store.h"
 #include "tools/verbs_vdi.h"
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   quoin::AddStoreVerbs(app, invocation);
   quoin::AddMountVerbs(app, invocation);
+  quoin::AddPackVerbs(app, invocation);
   quoin::AddVdiVerbs(app, invocation);
   quoin::AddSnapshotVerbs(app, invocation);
   quoin::AddLockVerbs(app, invocation);

@@ -62,8 +62,10 @@ Result<StoreAnswer> StoreClient::AskMounts(const Json& request) {
 
 Result<StoreAnswer> StoreClient::RunHere(const StoreRequest& request) {
   QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir()));
+  StoreOptions options;
+  options.state_dir = DefaultStateDir();
   QUOIN_ASSIGN(const std::unique_ptr<Store> store,
-               Store::Open(file_system_, root_, std::move(self), StoreOptions{}));
+               Store::Open(file_system_, root_, std::move(self), std::move(options)));
   return RunStoreRequest(*store, request);
 }
 

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "blockstore/base/block.h"
+#include "tools/byte_source.h"
 #include "tools/facts_json.h"
 #include "tools/units.h"
 
@@ -246,6 +248,37 @@ Result<Json> Rollback(Store& store, const StoreRequest& request) {
   return Json{{"safety_snapshot", safety}};
 }
 
+// --- packs ---------------------------------------------------------------------------------------
+
+Json CountsJson(const SealCounts& counts) {
+  return Json{{"read_bytes", counts.read_blocks * kBlockBytes},
+              {"zero_bytes", counts.zero_blocks * kBlockBytes},
+              {"kept_bytes", counts.kept_blocks * kBlockBytes},
+              {"shared_bytes", counts.shared_blocks * kBlockBytes},
+              {"stored_bytes", counts.stored_blocks * kBlockBytes},
+              {"map_bytes", counts.node_bytes}};
+}
+
+Result<Json> Seal(Store& store, const StoreRequest& request) {
+  QUOIN_ASSIGN(const Id id, FindVdi(store, request.vdi));
+  QUOIN_ASSIGN(const SealCounts counts, store.SealVdi(id, /*with_head=*/true));
+  return CountsJson(counts);
+}
+
+// The command opens the file where it runs; a daemon of this host reads the same path.
+Result<Json> Import(Store& store, const StoreRequest& request) {
+  QUOIN_TRY(ValidateVdiName(request.vdi));
+  QUOIN_ASSIGN(const std::unique_ptr<ByteSource> source, ByteSource::Open(request.path));
+  FoldersOfName folders(store);
+  QUOIN_TRY(folders.Make(request.vdi));
+  QUOIN_ASSIGN(const Id id,
+               store.ImportVdi(request.vdi, request.size_bytes, AttributesFor(request),
+                               [&](std::span<std::byte> buffer) { return source->Read(buffer); }));
+  folders.KeepThem();
+  QUOIN_ASSIGN(const VdiInfo info, store.Describe(id));
+  return VdiJson(request.vdi, info);
+}
+
 // --- locks ---------------------------------------------------------------------------------------
 
 Result<Json> ListLocks(Store& store, const StoreRequest& request) {
@@ -333,6 +366,11 @@ constexpr std::array kOperations = {
     Operation{"rollback", Rollback,
               [](const StoreRequest& r) {
                 return fmt::format("roll {} back to {}", Shown(r.vdi), r.snapshot);
+              }},
+    Operation{"seal", Seal, [](const StoreRequest& r) { return "seal " + Shown(r.vdi); }},
+    Operation{"import", Import,
+              [](const StoreRequest& r) {
+                return fmt::format("import {} as {}", r.path, Shown(r.vdi));
               }},
     Operation{"lock ls", ListLocks, [](const StoreRequest&) { return std::string("list locks"); }},
     Operation{"lock show", ShowLock,

@@ -55,6 +55,7 @@ Json StoreRequest::ToJson() const {
             {"verb", verb},
             {"vdi", vdi},
             {"snapshot", snapshot},
+            {"path", path},
             {"new_name", new_name},
             {"size_bytes", size_bytes},
             {"uid", uid},
@@ -83,6 +84,7 @@ Result<StoreRequest> StoreRequest::FromJson(const Json& json) {
   reader.Read("verb", request.verb);
   reader.Read("vdi", request.vdi);
   reader.Read("snapshot", request.snapshot);
+  reader.Read("path", request.path);
   reader.Read("new_name", request.new_name);
   reader.Read("snapshots", request.snapshots);
   reader.ReadNumber("size_bytes", request.size_bytes);

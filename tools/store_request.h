@@ -21,6 +21,7 @@ struct StoreRequest {
   std::string verb;                     // a row of the table in store_operations.cc
   std::string vdi;                      // a name; the beginning of names for "list"
   std::string snapshot;                 // of that VDI
+  std::string path;                     // of a file on this host: what is imported
   std::string new_name;                 // of the VDI or snapshot that is made or renamed
   std::vector<SnapshotName> snapshots;  // of "snap create"
   uint64_t size_bytes = 0;

@@ -139,7 +139,18 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
                    "Seconds that an open for writing waits for another owner")
       ->check(CLI::Range(0U, kMaxOwnershipWaitSeconds))
       ->capture_default_str();
-  SetAction(*mount, invocation, [options, wait_seconds] {
+  const auto seal_seconds = std::make_shared<unsigned>(5);
+  const auto cache_mebibytes = std::make_shared<unsigned>(256);
+  mount
+      ->add_option("--seal-after", *seal_seconds,
+                   "Seconds after a VDI's newest snapshot until it is moved into packs")
+      ->type_name("SECONDS");
+  mount->add_flag("!--no-sealing", options->seals, "Move nothing into packs unless asked to");
+  mount->add_option("--cache", *cache_mebibytes, "Memory for what is read from packs, in MiB")
+      ->type_name("MIB");
+  SetAction(*mount, invocation, [options, wait_seconds, seal_seconds, cache_mebibytes] {
+    options->seal_delay = std::chrono::seconds(*seal_seconds);
+    options->cache_bytes = uint64_t{*cache_mebibytes} << 20;
     options->ownership_wait = std::chrono::seconds(*wait_seconds);
     return Mount(*options);
   });

@@ -16,6 +16,13 @@ inline constexpr uint64_t kLayerSegmentBytes = uint64_t{8} << 40;  // one file o
                                                                    // a file at 16 TiB
 inline constexpr uint64_t kMaxLayerSegments = kMaxVdiBytes / kLayerSegmentBytes;
 
+// Blocks [first, first + count) of a disk.
+struct BlockRange {
+  uint64_t first = 0;
+  uint64_t count = 0;
+  bool operator==(const BlockRange&) const = default;
+};
+
 constexpr uint64_t BlocksOf(uint64_t size_bytes) {
   return (size_bytes + kBlockBytes - 1) / kBlockBytes;
 }

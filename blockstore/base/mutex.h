@@ -29,14 +29,17 @@ namespace quoin {
 enum class LockRank : int {
   kControl = 10,      // tools: the control server's list of connections
   kTree = 20,         // fuse: inodes
+  kSealing = 25,      // snapshots: one seal at a time
   kStoreNames = 30,   // snapshots: one change of names at a time
   kStoreTable = 40,   // snapshots: the table of open VDIs
   kVdiLifecycle = 50, // snapshots: becoming owner, letting go
   kVdiFinish = 55,    // snapshots: one finishing of frozen layers at a time
   kVdiState = 60,     // snapshots: structure changes, flush, the VDI's database
+  kSealPipeline = 65, // snapshots: regions that are read and hashed ahead
   kVdiData = 70,      // snapshots: data path's rare changes
   kRangeLock = 80,    // blockstore: blocks under change
   kLayerSegments = 85,
+  kStoreIndex = 88,   // snapshots: opening the index of digests
   kLayerCache = 90,   // snapshots: frozen layers shared by VDIs
   kPackAppend = 91,   // blockstore: one addition to an appender at a time
   kPackWork = 92,     // blockstore: an appender's frames under way

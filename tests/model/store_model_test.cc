@@ -112,7 +112,8 @@ class StoreModel {
     if (kind < 975) return RemoveVdi();
     if (kind < 980) return Rename();
     if (kind < 990) return Close();
-    if (kind < 993) return CompareOne();
+    if (kind < 992) return CompareOne();
+    if (kind < 993) return Seal();
     if (kind < 995) return Restart();
     return Create();
   }
@@ -305,6 +306,25 @@ class StoreModel {
     ASSERT_OK(vdi->handle.Close());
   }
 
+  void Seal() {
+    ModelVdi* vdi = Pick();
+    if (vdi == nullptr) return;
+    ASSERT_OK(store_->SealVdi(vdi->id, /*with_head=*/true));
+    vdi->disk.SealZeros();
+    for (auto& [name, disk] : vdi->snapshots) disk.SealZeros();
+    ASSERT_OK_AND_ASSIGN(const std::vector<SnapshotRecord> records, store_->ListSnapshots(vdi->id));
+    for (const SnapshotRecord& record : records) {
+      const ReferenceDisk& disk = vdi->snapshots[record.name];
+      ASSERT_EQ(record.digest.IsNull(), record.layer_seq == 0) << record.name;
+      // The digest says what is in it, and nothing else.
+      const std::vector<std::byte> bytes = disk.Read(0, disk.size_bytes);
+      const Digest content = DigestOf(bytes);
+      if (!record.digest.IsNull()) {
+        ASSERT_EQ(digests_.try_emplace(content, record.digest).first->second, record.digest);
+      }
+    }
+  }
+
   void Restart() {
     for (auto& [name, vdi] : vdis_) {
       ASSERT_OK(vdi.handle.Close());
@@ -397,6 +417,7 @@ class StoreModel {
   SimulatedFileSystem fs_;
   std::unique_ptr<Store> store_;
   std::map<std::string, ModelVdi> vdis_;
+  std::map<Digest, Digest> digests_;  // of all bytes, and as told
   uint64_t next_name_ = 0;
 };
 

@@ -1,0 +1,82 @@
+// Finds blocks that are stored already. A sampled block is looked up, in what this job has stored and
+// then in the index; a hit is checked against the digests of its pack and extended both ways, and
+// counts only if the run is long enough: short runs would cut images into extents that are slow to
+// read and save little. One thread.
+//
+// The run is one of the source's blocks with data, whatever holes lie between them: a layer that is
+// sealed a second time (each clone seals its own link) finds all of itself, however scattered.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "blockstore/packs/pack_store.h"
+#include "metadata/dead_list.h"
+#include "metadata/digest_index.h"
+
+namespace quoin {
+
+// Blocks in a row that must be stored already for them to be shared. On six images of Debian 12 runs of
+// 8 keep 61 of the 65 % that single blocks would save, and make extents three times as long.
+inline constexpr size_t kMinSharedBlocks = 8;
+// Blocks that a job remembers of what it has stored itself: 128 MiB of digests for 16 GiB of data.
+inline constexpr size_t kMaxRecentBlocks = size_t{4} << 20;
+
+class BlockMatcher {
+ public:
+  // `index` may be null: then only what this job stores itself is found again.
+  BlockMatcher(PackStore& packs, DigestIndex* index) : packs_(packs), index_(index) {}
+
+  // Blocks that the job has stored from `first` on.
+  void Remember(const SlotLocation& first, std::span<const Digest> digests);
+  // True once some of what was remembered has been forgotten again for want of room.
+  bool has_forgotten() const { return has_forgotten_; }
+
+  struct Match {
+    size_t begin = 0;
+    size_t end = 0;
+    SlotLocation slot;  // of sequence[begin]
+  };
+  // The longest run of stored blocks that holds sequence[at] and begins at `from` or later; nothing
+  // if there is none that counts.
+  std::optional<Match> Find(std::span<const Digest> sequence, size_t from, size_t at);
+
+  // Null if it is not known.
+  Digest DigestAt(const SlotLocation& at);
+
+  // Slots of packs that were there before this job and to which matches have led.
+  const std::map<Id, std::vector<SlotRun>>& found() const { return found_; }
+  void Use(const Match& match);
+
+ private:
+  struct OpenDigests {
+    Id id;
+    std::shared_ptr<const Pack> pack;  // null: the pack cannot be read
+    std::shared_ptr<const SlotDigests> digests;
+  };
+  static constexpr size_t kOpenPacks = 16;  // of at most 4 MiB of digests each
+
+  const OpenDigests& DigestsOf(const Id& pack);
+  Match Extend(std::span<const Digest> sequence, size_t from, size_t at, const SlotLocation& slot);
+
+  PackStore& packs_;
+  DigestIndex* const index_;
+  std::unordered_map<uint64_t, SlotLocation> recent_sampled_;
+  std::map<Id, std::vector<Digest>> recent_packs_;  // by slot; null for records
+  std::deque<Id> recent_order_;
+  size_t recent_blocks_ = 0;
+  bool has_forgotten_ = false;
+  std::deque<OpenDigests> open_;  // the last used first
+  std::map<Id, std::vector<SlotRun>> found_;
+};
+
+// True if a collector has declared any of these slots dead.
+bool AnyDead(const std::map<Id, std::vector<SlotRun>>& found, const DeadList& dead);
+
+}  // namespace quoin

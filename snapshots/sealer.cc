@@ -1,0 +1,202 @@
+#include "snapshots/sealer.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "metadata/collection_lock.h"
+#include "snapshots/region_source.h"
+#include "snapshots/root_record.h"
+#include "snapshots/store_environment.h"
+#include "snapshots/vdi.h"
+
+namespace quoin {
+namespace {
+
+// A collector decides in seconds; who waits longer than this for one gives up and tries later.
+constexpr std::chrono::seconds kCollectorPatience{60};
+// After a failure (a full store, another owner) the VDI waits this long for its next turn.
+constexpr std::chrono::seconds kRetryAfter{30};
+// Seals that found only what a collector then declared dead, in a row.
+constexpr int kMaxAttempts = 3;
+
+SealCounts& operator+=(SealCounts& sum, const SealCounts& more) {
+  sum.read_blocks += more.read_blocks;
+  sum.zero_blocks += more.zero_blocks;
+  sum.kept_blocks += more.kept_blocks;
+  sum.shared_blocks += more.shared_blocks;
+  sum.stored_blocks += more.stored_blocks;
+  sum.node_bytes += more.node_bytes;
+  return sum;
+}
+
+}  // namespace
+
+Sealer::Sealer(Store& store, StoreEnvironment& environment, bool in_background,
+               std::chrono::milliseconds delay)
+    : store_(store), environment_(environment), delay_(delay) {
+  if (in_background) thread_ = std::thread([this] { Run(); });
+}
+
+Sealer::~Sealer() {
+  {
+    MutexLock lock(queue_mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Sealer::Consider(const Id& vdi, uint64_t unsealed_layers) {
+  if (!thread_.joinable() || unsealed_layers == 0) return;
+  MutexLock lock(queue_mutex_);
+  const Clock::time_point due =
+      Clock::now() + (unsealed_layers >= kMaxSealSteps ? Clock::duration::zero() : delay_);
+  const auto [entry, is_new] = due_.try_emplace(vdi, due);
+  if (!is_new && unsealed_layers >= kMaxSealSteps) entry->second = due;
+  changed_.NotifyAll();
+}
+
+void Sealer::Run() {
+  GiveWay();
+  while (!stopping_) {
+    Id vdi;
+    {
+      MutexLock lock(queue_mutex_);
+      const auto next = std::min_element(due_.begin(), due_.end(), [](const auto& a, const auto& b) {
+        return a.second < b.second;
+      });
+      if (next == due_.end()) {
+        changed_.Wait(queue_mutex_);
+        continue;
+      }
+      const auto left = next->second - Clock::now();
+      if (left > left.zero()) {
+        changed_.WaitFor(queue_mutex_, left);
+        continue;
+      }
+      vdi = next->first;
+      due_.erase(next);
+    }
+    bool more = true;
+    while (more && !stopping_) {
+      MutexLock lock(seal_mutex_);
+      const Result<SealCounts> sealed = SealOnce(vdi, false, true, nullptr, &more);
+      if (sealed) continue;
+      if (stopping_ || sealed.error().code == ErrorCode::kNotFound) break;
+      spdlog::warn("vdi {}: its snapshots are not sealed yet: {}", vdi.ToString(),
+                   sealed.error().what);
+      MutexLock queue_lock(queue_mutex_);
+      due_.try_emplace(vdi, Clock::now() + kRetryAfter);
+      break;
+    }
+  }
+}
+
+SealServices Sealer::ServicesFor(bool in_background) {
+  return {environment_.packs,
+          environment_.nodes,
+          environment_.Index(),
+          environment_.compression,
+          environment_.options.seal_threads,
+          in_background,
+          [this] { return environment_.layout.NewTemporary(); },
+          [this](uint64_t) -> Status {
+            if (!stopping_) return {};
+            return Fail(ErrorCode::kBusy, "the store is being closed");
+          }};
+}
+
+Result<SealCounts> Sealer::SealNow(const Id& vdi, bool with_head, const Progress& progress) {
+  MutexLock lock(seal_mutex_);
+  SealCounts sum;
+  for (bool more = true; more;) {
+    QUOIN_ASSIGN(const SealCounts counts, SealOnce(vdi, with_head, false, progress, &more));
+    sum += counts;
+    with_head = false;
+  }
+  return sum;
+}
+
+Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, bool in_background,
+                                    const Progress& progress, bool* more) {
+  *more = false;
+  SealPlan plan;
+  {
+    QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
+    if (with_head) QUOIN_TRY(handle->FreezeHead());
+    QUOIN_TRY(handle->FinishFrozen());
+    QUOIN_ASSIGN(plan, handle->PlanSeal(kMaxSealSteps));
+    QUOIN_TRY(handle.Close());
+  }
+  if (plan.steps.empty()) return SealCounts{};
+  for (int attempt = 1; attempt <= kMaxAttempts; ++attempt) {
+    QUOIN_ASSIGN(const uint64_t generation, environment_.collection->Generation());
+    SealServices services = ServicesFor(in_background);
+    uint64_t done_blocks = 0;
+    if (progress) {
+      services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {
+        done_blocks += bytes / kBlockBytes;
+        progress(done_blocks, plan.data_blocks);
+        return pace(bytes);
+      };
+    }
+    SealJob job(std::move(services));
+    QUOIN_ASSIGN(const std::vector<SealedStep> steps, Work(job, plan));
+    QUOIN_ASSIGN(const bool committed, Commit(vdi, job, generation, steps));
+    if (committed) {
+      *more = true;
+      return job.counts();
+    }
+  }
+  return Fail(ErrorCode::kBusy,
+              fmt::format("what VDI {} shares was collected {} times while it was sealed",
+                          vdi.ToString(), kMaxAttempts));
+}
+
+Result<std::vector<SealedStep>> Sealer::Work(SealJob& job, const SealPlan& plan) {
+  std::map<uint32_t, MapRoot> roots(plan.bases.begin(), plan.bases.end());
+  std::vector<SealedStep> sealed;
+  for (const SealStep& step : plan.steps) {
+    if (!sealed.empty() && job.is_full()) break;
+    SealedStep done;
+    done.top_seq = step.top_seq;
+    done.seqs = step.seqs;
+    done.base_seq = step.base_seq;
+    if (step.base_seq != 0) done.base = roots.at(step.base_seq);
+    LayerSource source(step.layers);
+    QUOIN_ASSIGN(SealedContent content, job.Add(source, done.base));
+    done.root = content.root;
+    done.turned_holes = std::move(content.turned_holes);
+    roots[step.top_seq] = done.root;
+    for (RootRecord record : step.records) {
+      record.map = done.root;
+      QUOIN_TRY(job.AddRootRecord(EncodeRootRecord(record)));
+    }
+    sealed.push_back(std::move(done));
+  }
+  return sealed;
+}
+
+Result<bool> Sealer::Commit(const Id& vdi, SealJob& job, uint64_t generation,
+                            const std::vector<SealedStep>& steps) {
+  QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
+               environment_.collection->HoldShared(kCollectorPatience));
+  if (hold.generation() != generation) {
+    const Result<DeadList> dead = environment_.collection->DeadSince(generation);
+    if (!dead || AnyDead(job.found(), *dead)) {
+      environment_.ForgetDead(dead);
+      return false;
+    }
+  }
+  QUOIN_TRY(job.Finish());
+  QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
+  const Status committed = handle->CommitSealed(steps);
+  const Status closed = handle.Close();
+  QUOIN_TRY(committed);
+  QUOIN_TRY(closed);
+  return true;
+}
+
+}  // namespace quoin

@@ -1,0 +1,79 @@
+// Seals frozen layers: reads them, stores what is new in packs, and has their owner swap them for a
+// map. In the background after snapshots, or at once for whoever asks. Thread-safe.
+//
+// One seal at a time in a process. While it reads nothing is held: frozen layers do not change, and a
+// VDI may be opened, snapshotted, let go and opened by another host meanwhile. To commit, the VDI is
+// opened as its owner for a moment; if another host has it the work is thrown away, and that host
+// seals. A crash leaves temporaries, or packs that nothing refers to.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "blockstore/base/mutex.h"
+#include "snapshots/seal_job.h"
+#include "snapshots/seal_plan.h"
+#include "snapshots/store.h"
+
+namespace quoin {
+
+struct StoreEnvironment;
+
+// A seal takes at most so many layers into its packs, so that many small snapshots share few packs.
+inline constexpr size_t kMaxSealSteps = 32;
+// With so many layers that wait to be sealed, the next snapshot waits for them.
+inline constexpr uint64_t kMaxUnsealedLayers = 256;
+// More data than this is sealed without waiting for more.
+inline constexpr uint64_t kSealAtOnceBlocks = 16'384;  // 64 MiB
+
+class Sealer {
+ public:
+  // With `in_background` a thread seals what it is told of, after `delay` without more snapshots.
+  Sealer(Store& store, StoreEnvironment& environment, bool in_background,
+         std::chrono::milliseconds delay);
+  ~Sealer();  // gives up what is under way
+  Sealer(const Sealer&) = delete;
+  Sealer& operator=(const Sealer&) = delete;
+
+  // The VDI has frozen layers. Takes only a leaf's mutex.
+  void Consider(const Id& vdi, uint64_t unsealed_layers) QUOIN_EXCLUDES(queue_mutex_);
+
+  // Seals all that is frozen, and with `with_head` also what the head holds, which must not be open
+  // for writing elsewhere. `progress` is told how many blocks of how many are done. kBusy if another
+  // host owns the VDI, kNoSpace, kCorrupt.
+  using Progress = std::function<void(uint64_t done_blocks, uint64_t all_blocks)>;
+  Result<SealCounts> SealNow(const Id& vdi, bool with_head, const Progress& progress = nullptr)
+      QUOIN_EXCLUDES(seal_mutex_);
+
+  // What a job of this store works with.
+  SealServices ServicesFor(bool in_background);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void Run();
+  Result<SealCounts> SealOnce(const Id& vdi, bool with_head, bool in_background,
+                              const Progress& progress, bool* more) QUOIN_REQUIRES(seal_mutex_);
+  Result<std::vector<SealedStep>> Work(SealJob& job, const SealPlan& plan);
+  // The packs of the job and its steps become the VDI's; false if what it found stored already was
+  // declared dead meanwhile.
+  Result<bool> Commit(const Id& vdi, SealJob& job, uint64_t generation,
+                      const std::vector<SealedStep>& steps);
+
+  Store& store_;
+  StoreEnvironment& environment_;
+  const std::chrono::milliseconds delay_;
+
+  Mutex seal_mutex_{LockRank::kSealing};
+
+  Mutex queue_mutex_{LockRank::kLeaf};
+  Condition changed_;
+  std::map<Id, Clock::time_point> due_ QUOIN_GUARDED_BY(queue_mutex_);
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace quoin

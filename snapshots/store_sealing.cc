@@ -1,0 +1,139 @@
+// Sealing and importing, and what a store has for it.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "metadata/collection_lock.h"
+#include "snapshots/region_source.h"
+#include "snapshots/sealer.h"
+#include "snapshots/store_shared.h"
+
+namespace quoin {
+namespace {
+
+constexpr std::chrono::seconds kCollectorPatience{60};
+// Packs whose digests are read into the index before a seal goes on: enough for 256 GiB of packs, and
+// more come with the next seal.
+constexpr size_t kPacksToReconcile = 1024;
+
+Result<DigestIndex::PackDigests> LoadDigests(PackStore& packs, const Id& id) {
+  QUOIN_ASSIGN(const std::shared_ptr<const Pack> pack, packs.Get(id));
+  QUOIN_ASSIGN(const std::shared_ptr<const SlotDigests> digests, pack->Digests());
+  pack->DropDigests();
+  DigestIndex::PackDigests loaded;
+  for (size_t frame = 0; frame < pack->frames().size(); ++frame) {
+    if (!pack->frames()[frame].holds_blocks()) continue;
+    uint32_t slot = pack->frames()[frame].first_slot();
+    for (const Digest& digest : digests->OfFrame(frame)) {
+      loaded.digests.push_back(digest);
+      loaded.slots.push_back(slot++);
+    }
+  }
+  return loaded;
+}
+
+}  // namespace
+
+DigestIndex* StoreEnvironment::Index() {
+  MutexLock lock(index_mutex);
+  if (!index_tried && !options.state_dir.empty()) {
+    index_tried = true;
+    Result<std::unique_ptr<DigestIndex>> opened =
+        DigestIndex::Open(options.state_dir + "/" + store_id.ToString(), store_id,
+                          options.index_entries);
+    if (opened) {
+      index = std::move(*opened);
+      if (const Result<std::vector<Id>> present = packs.List()) {
+        (void)index->Reconcile(
+            *present, [this](const Id& pack) { return LoadDigests(packs, pack); },
+            kPacksToReconcile);
+      }
+    } else {
+      spdlog::warn("no index of digests, so fewer blocks are shared: {}", opened.error().what);
+    }
+  }
+  return index.get();
+}
+
+void StoreEnvironment::ForgetDead(const Result<DeadList>& dead) {
+  DigestIndex* const known = Index();
+  if (known == nullptr) return;
+  if (!dead) {
+    for (const Id& pack : known->Packs()) known->RemovePack(pack);
+    return;
+  }
+  for (const DeadPack& pack : dead->packs()) {
+    if (pack.IsWhole()) {
+      known->RemovePack(pack.pack);
+    } else {
+      known->RemoveSlots(pack.pack, [&](uint32_t slot) { return pack.Contains(slot); });
+    }
+  }
+}
+
+Result<SealCounts> Store::SealVdi(const Id& vdi, bool with_head,
+                                  const std::function<void(uint64_t, uint64_t)>& progress) {
+  return shared_->sealer->SealNow(vdi, with_head, progress);
+}
+
+// The order: packs are filled with nothing referring to them → the collection lock is taken shared →
+// they are published → the VDI is made over the new map and gets its name.
+Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
+                            const Attributes& attributes,
+                            const std::function<Result<size_t>(std::span<std::byte>)>& read,
+                            const std::function<void(uint64_t)>& progress) {
+  StoreEnvironment& environment = shared_->environment;
+  QUOIN_TRY(ValidateVdiName(name));
+  if (environment.names.Lookup(name)) {
+    return Fail(ErrorCode::kExists, fmt::format("cannot import vdis/{}: the name is taken", name));
+  }
+  uint64_t bytes_read = 0;
+  StreamSource source([&](std::span<std::byte> buffer) -> Result<size_t> {
+    QUOIN_ASSIGN(const size_t n, read(buffer));
+    bytes_read += n;
+    if (bytes_read > kMaxVdiBytes) {
+      return Fail(ErrorCode::kTooLarge, fmt::format("cannot import vdis/{}: there are more than "
+                                                    "256 TiB of it", name));
+    }
+    return n;
+  });
+  QUOIN_ASSIGN(const uint64_t generation, environment.collection->Generation());
+  SealServices services = shared_->sealer->ServicesFor(false);
+  uint64_t done_bytes = 0;
+  if (progress) {
+    services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {
+      progress(done_bytes += bytes);
+      return pace(bytes);
+    };
+  }
+  SealJob job(std::move(services));
+  QUOIN_ASSIGN(const SealedContent content, job.Add(source, {}));
+  QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
+               environment.collection->HoldShared(kCollectorPatience));
+  if (hold.generation() != generation && !job.found().empty()) {
+    const Result<DeadList> dead = environment.collection->DeadSince(generation);
+    if (!dead || AnyDead(job.found(), *dead)) {
+      environment.ForgetDead(dead);
+      return Fail(ErrorCode::kBusy,
+                  fmt::format("cannot import vdis/{}: what it shares with others was collected "
+                              "meanwhile", name), "import it again");
+    }
+  }
+  QUOIN_TRY(job.Finish());
+  const uint64_t size =
+      std::max(size_bytes, (bytes_read + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
+  return shared_->MakeVdi(name, size, attributes, [&](Shared::NewVdi& made) -> Status {
+    LayerRecord layer;
+    layer.seq = made.top_seq = made.state.vdi.next_seq++;
+    layer.state = LayerState::kSealed;
+    layer.name = fmt::format("{}-{}", layer.seq, made.state.vdi.epoch);
+    layer.size_bytes = size;
+    layer.map = content.root;
+    made.state.layers.push_back(layer);
+    made.state.vdi.data_blocks = content.root.data_blocks;
+    return {};
+  });
+}
+
+}  // namespace quoin

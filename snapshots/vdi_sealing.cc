@@ -1,0 +1,196 @@
+// What the owner of a VDI does to have frozen layers sealed: says which, and swaps them for a map.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "blockstore/maps/content_digest.h"
+#include "metadata/map_pins.h"
+#include "snapshots/store_environment.h"
+#include "snapshots/vdi.h"
+
+namespace quoin {
+
+namespace {
+
+// Each block once, in order: one that two layers held as zeros has turned into one hole.
+std::vector<BlockRange> Union(std::vector<BlockRange> ranges) {
+  std::sort(ranges.begin(), ranges.end(),
+            [](const BlockRange& a, const BlockRange& b) { return a.first < b.first; });
+  std::vector<BlockRange> united;
+  for (const BlockRange& range : ranges) {
+    const uint64_t end = range.first + range.count;
+    if (united.empty() || united.back().first + united.back().count < range.first) {
+      united.push_back(range);
+    } else if (united.back().first + united.back().count < end) {
+      united.back().count = end - united.back().first;
+    }
+  }
+  return united;
+}
+
+}  // namespace
+
+uint64_t Vdi::CountUnsealed() const {
+  return static_cast<uint64_t>(
+      std::count_if(state_.layers.begin(), state_.layers.end(),
+                    [](const LayerRecord& l) { return l.state == LayerState::kFrozen; }));
+}
+
+// A layer is worth a map of its own if a snapshot shows it, if the head stands on it, or if more than
+// one layer does. Others are sealed together with the one above. A layer's number is greater than
+// those of the layers below, so in rising order every base comes before what stands on it.
+Result<SealPlan> Vdi::PlanSeal(size_t max_steps) {
+  MutexLock lock(state_mutex_);
+  QUOIN_TRY(RequireOwner());
+  std::map<uint32_t, int> children;
+  for (const LayerRecord& layer : state_.layers) ++children[layer.parent_seq];
+  std::set<uint32_t> wanted;
+  for (const SnapshotRecord& snapshot : state_.snapshots) wanted.insert(snapshot.layer_seq);
+  for (const LayerRecord& layer : state_.layers) {
+    if (layer.seq == state_.vdi.head_seq) wanted.insert(layer.parent_seq);
+    if (children[layer.seq] > 1) wanted.insert(layer.seq);
+  }
+  SealPlan plan;
+  std::set<uint32_t> planned;
+  for (const LayerRecord& top : state_.layers) {
+    if (plan.steps.size() >= max_steps) break;
+    if (top.state != LayerState::kFrozen || wanted.count(top.seq) == 0) continue;
+    SealStep step;
+    step.top_seq = top.seq;
+    bool ready = true;
+    for (uint32_t seq = top.seq; seq != 0 && ready;) {
+      const LayerRecord* const layer = FindLayer(seq);
+      const bool is_sealed = layer->state == LayerState::kSealed;
+      if (is_sealed || planned.count(seq) > 0) {
+        step.base_seq = seq;
+        if (is_sealed) plan.bases.emplace_back(seq, layer->map);
+        break;
+      }
+      // If not, its blocks are still to be written down by the finisher.
+      ready = layer->has_ownership_file && (seq == top.seq || wanted.count(seq) == 0);
+      if (!ready) break;
+      QUOIN_ASSIGN(std::shared_ptr<const Layer> opened, OpenFrozenLayer(*layer));
+      plan.data_blocks += opened->ownership().data_blocks();
+      step.seqs.push_back(seq);
+      step.layers.push_back(std::move(opened));
+      seq = layer->parent_seq;
+    }
+    if (!ready) continue;
+    for (const SnapshotRecord& snapshot : state_.snapshots) {
+      if (snapshot.layer_seq != top.seq || !snapshot.pending_group.IsNull()) continue;
+      const Attributes& attributes = snapshot.attributes;
+      step.records.push_back({id_, environment_.NameHint(id_), snapshot.id, snapshot.name,
+                              snapshot.ordinal, snapshot.size_bytes, snapshot.created_ns,
+                              attributes.mode, attributes.uid, attributes.gid, {}});
+    }
+    planned.insert(top.seq);
+    plan.steps.push_back(std::move(step));
+  }
+  return plan;
+}
+
+Status Vdi::PinMapsOf(const std::vector<LayerRecord>& layers) {
+  std::vector<MapRoot> roots;
+  for (const LayerRecord& layer : layers) {
+    if (layer.state == LayerState::kSealed && !layer.map.IsEmpty()) roots.push_back(layer.map);
+  }
+  if (roots.empty()) return {};
+  pinned_ = true;
+  return WriteMapPin(environment_.file_system, environment_.layout, id_, roots);
+}
+
+Status Vdi::Unpin() {
+  if (!pinned_) return {};
+  const Status removed = environment_.file_system.Remove(environment_.layout.Pin(id_));
+  if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
+  pinned_ = false;
+  return {};
+}
+
+// The durable steps:
+//   1. the packs are published (by the caller), then a pin of the new maps: from here on no collector
+//      takes them for garbage, whatever database names them
+//   2. one transaction: the frozen layers' rows become sealed ones
+//   3. published.db, then the pin goes, then the files of the frozen layers
+// A crash before 2 leaves packs that nothing refers to and a pin that the next owner removes; after 2
+// files that no row names.
+Status Vdi::CommitSealed(const std::vector<SealedStep>& steps) {
+  MutexLock finishing(finish_mutex_);
+  MutexLock lock(state_mutex_);
+  QUOIN_TRY(RequireOwner());
+  QUOIN_TRY(CheckWritable());
+  VdiState changed = state_;
+  const auto find = [&changed](uint32_t seq) {
+    return std::find_if(changed.layers.begin(), changed.layers.end(),
+                        [seq](const LayerRecord& l) { return l.seq == seq; });
+  };
+  std::vector<LayerRecord> sealed;
+  std::vector<SnapshotRecord> snapshots;
+  std::vector<BlockRange> turned_holes;
+  for (const SealedStep& step : steps) {
+    // It must be what it was when it was planned: the same frozen layers over the same map.
+    bool same = true;
+    uint32_t below = step.top_seq;
+    for (const uint32_t seq : step.seqs) {
+      const auto layer = find(seq);
+      same = same && layer != changed.layers.end() && seq == below &&
+             layer->state == LayerState::kFrozen;
+      if (same) below = layer->parent_seq;
+    }
+    const auto base = find(step.base_seq);
+    same = same && below == step.base_seq &&
+           (step.base_seq == 0 || (base != changed.layers.end() &&
+                                   base->state == LayerState::kSealed && base->map == step.base));
+    if (!same) continue;
+    LayerRecord& layer = *find(step.top_seq);
+    layer.state = LayerState::kSealed;
+    layer.parent_seq = 0;
+    layer.has_ownership_file = false;
+    layer.map = step.root;
+    sealed.push_back(layer);
+    turned_holes.insert(turned_holes.end(), step.turned_holes.begin(), step.turned_holes.end());
+    QUOIN_ASSIGN(const std::shared_ptr<const SealedLayer> opened,
+                 SealedLayer::Open(environment_.packs, environment_.nodes, step.root));
+    for (SnapshotRecord& snapshot : changed.snapshots) {
+      if (snapshot.layer_seq != step.top_seq) continue;
+      snapshot.digest = ContentDigest(snapshot.size_bytes, step.root);
+      QUOIN_ASSIGN(snapshot.data_blocks,
+                   opened->map().CountData(0, BlocksOf(snapshot.size_bytes)));
+      snapshots.push_back(snapshot);
+    }
+  }
+  if (sealed.empty()) return {};
+
+  const VdiState before = std::exchange(state_, std::move(changed));
+  const std::vector<LayerRecord> gone = UnreachableLayers(state_.snapshots);
+  changed = std::exchange(state_, before);
+  std::erase_if(changed.layers, [&gone](const LayerRecord& layer) {
+    return std::any_of(gone.begin(), gone.end(),
+                       [&](const LayerRecord& g) { return g.seq == layer.seq; });
+  });
+  QUOIN_ASSIGN(LayerStack below, OpenStack(find(changed.vdi.head_seq)->parent_seq, changed));
+  QUOIN_TRY(PinMapsOf(sealed));
+  QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+  for (const LayerRecord& layer : sealed) QUOIN_TRY(transaction.PutLayer(layer));
+  for (const SnapshotRecord& snapshot : snapshots) QUOIN_TRY(transaction.PutSnapshot(snapshot));
+  for (const LayerRecord& layer : gone) QUOIN_TRY(transaction.RemoveLayer(layer.seq));
+  QUOIN_TRY(transaction.Commit());
+
+  state_ = std::move(changed);
+  data_.ReplaceBelow(std::move(below), Union(std::move(turned_holes)));
+  publish_needed_ = head_changed_ = true;
+  QUOIN_TRY(Publish());
+  for (const LayerRecord& old : before.layers) {
+    if (old.state != LayerState::kFrozen) continue;
+    const LayerRecord* const now = FindLayer(old.seq);
+    if (now != nullptr && now->state == LayerState::kFrozen) continue;
+    QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(old.name)));
+  }
+  return {};
+}
+
+}  // namespace quoin
