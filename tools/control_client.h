@@ -11,6 +11,7 @@ namespace quoin {
 
 // Some requests wait for a flush, some for another host to let go of a VDI.
 inline constexpr std::chrono::milliseconds kWorkPatience{600'000};
+inline constexpr std::chrono::hours kDataPatience{7 * 24};
 inline constexpr std::chrono::milliseconds kStatusPatience{3'000};
 
 // The daemon's answer, whatever it says. kNotFound if that daemon is gone: its record has then been

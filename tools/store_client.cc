@@ -14,6 +14,15 @@
 
 namespace quoin {
 
+namespace {
+
+// How long a daemon may take: what moves a VDI's data takes as long as there is data.
+std::chrono::milliseconds PatienceFor(const std::string& verb) {
+  return verb == "seal" || verb == "import" ? kDataPatience : kWorkPatience;
+}
+
+}  // namespace
+
 StoreClient::StoreClient(std::string root) : root_(std::move(root)), run_dir_(DefaultRunDir()) {}
 
 Result<Json> StoreClient::Run(const StoreRequest& request) {
@@ -24,7 +33,7 @@ Result<Json> StoreClient::Run(const StoreRequest& request) {
     return mount.store_id != id;
   });
   PutOwnerFirst(request);
-  Result<StoreAnswer> answer = AskMounts(request.ToJson());
+  Result<StoreAnswer> answer = AskMounts(request);
   if (!answer && answer.error().code == ErrorCode::kNotFound) answer = RunHere(request);
   if (!answer) return Failure(InForm(answer.error(), "open the store " + root_));
   StoreAnswer final_answer = AskOwner(request, std::move(*answer));
@@ -46,9 +55,10 @@ void StoreClient::PutOwnerFirst(const StoreRequest& request) {
                         });
 }
 
-Result<StoreAnswer> StoreClient::AskMounts(const Json& request) {
+Result<StoreAnswer> StoreClient::AskMounts(const StoreRequest& request) {
   for (const MountRecord& mount : mounts_) {
-    const Result<Json> json = AskDaemon(run_dir_, mount, request, kWorkPatience);
+    const Result<Json> json = AskDaemon(run_dir_, mount, request.ToJson(),
+                                         PatienceFor(request.verb));
     if (json) {
       StoreAnswer answer = StoreAnswer::FromJson(*json);
       // A daemon of another version may not know the verb; this process does.
@@ -75,7 +85,7 @@ StoreAnswer StoreClient::AskOwner(const StoreRequest& request, StoreAnswer answe
     return mount.session == answer.owner_session;
   });
   if (owner == mounts_.end()) return answer;
-  const Result<Json> json = AskDaemon(run_dir_, *owner, request.ToJson(), kWorkPatience);
+  const Result<Json> json = AskDaemon(run_dir_, *owner, request.ToJson(), PatienceFor(request.verb));
   if (json) return StoreAnswer::FromJson(*json);
   if (json.error().code != ErrorCode::kNotFound) answer.error = json.error();
   return answer;

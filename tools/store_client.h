@@ -25,7 +25,7 @@ class StoreClient {
   // The daemon that owns the VDI asked about is asked first: no other would get it from it.
   void PutOwnerFirst(const StoreRequest& request);
   // kNotFound if no daemon of this host has the store mounted.
-  Result<StoreAnswer> AskMounts(const Json& request);
+  Result<StoreAnswer> AskMounts(const StoreRequest& request);
   Result<StoreAnswer> RunHere(const StoreRequest& request);
   // What the session that owns the VDI says, if it is a daemon of this host; else `answer`.
   StoreAnswer AskOwner(const StoreRequest& request, StoreAnswer answer);
