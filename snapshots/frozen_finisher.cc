@@ -8,13 +8,13 @@ namespace quoin {
 
 FrozenFinisher::FrozenFinisher() : thread_([this] { Run(); }) {}
 
-FrozenFinisher::~FrozenFinisher() {
+void FrozenFinisher::Stop() {
   {
     MutexLock lock(mutex_);
     stopping_ = true;
     changed_.NotifyAll();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void FrozenFinisher::Add(std::weak_ptr<Vdi> vdi) {

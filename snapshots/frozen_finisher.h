@@ -16,11 +16,13 @@ class Vdi;
 class FrozenFinisher {
  public:
   FrozenFinisher();
-  ~FrozenFinisher();  // ends after the VDI under way
+  ~FrozenFinisher() { Stop(); }
   FrozenFinisher(const FrozenFinisher&) = delete;
   FrozenFinisher& operator=(const FrozenFinisher&) = delete;
 
   void Add(std::weak_ptr<Vdi> vdi);
+  // Ends after the VDI under way; what is added afterwards is left to the next owner.
+  void Stop();
 
  private:
   void Run();

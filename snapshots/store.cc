@@ -49,8 +49,9 @@ Status VdiHandle::Close() {
 Store::Store(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
 Store::~Store() {
-  shared_->environment.sealer = nullptr;
+  shared_->environment.finisher.Stop();  // it tells the sealer of what it has finished
   shared_->sealer.reset();
+  shared_->environment.sealer = nullptr;
   shared_->temporaries_lock.reset();
   (void)RemoveTree(shared_->environment.file_system, shared_->environment.layout.Temporaries());
 }
