@@ -50,5 +50,54 @@ TEST_F(TakeOverTest, ATakeOverFromAnotherHostThatFailsAtFirstFreezesTheOldHeadAl
   EXPECT_TRUE(Read(*handle, 0, kBlockBytes) == PatternOf(2, kBlockBytes));
 }
 
+// Until the new owner publishes, perhaps when its guest stops, others read what the dead one had
+// published last: its files must stay.
+TEST_F(TakeOverTest, WhatWasPublishedLastStaysReadableWhileTheNextOwnerHasTheVdi) {
+  const std::string content = PatternOf(1, 2 * kBlockBytes);
+  const Id a = CreateWith("a", content);
+  bool failed = false;
+  for (uint64_t step = 1; step < 100; ++step) {
+    SCOPED_TRACE(step);
+    VdiHandle handle = OpenVdi(a);
+    ASSERT_OK(handle->Write(0, AsBytes(PatternOf(step, kBlockBytes))));
+    fs_.FailAfter(step, FaultMode::kErrors);
+    failed = !handle.Close();
+    fs_.ClearFaults();
+    if (!failed) return;
+    handle = OpenVdi(a);
+    const std::unique_ptr<Store> other = OpenAs(2);
+    EXPECT_OK(other->Describe(a));
+    Result<VdiHandle> reader = other->OpenVdi(a, Access::kRead);
+    ASSERT_OK(reader);
+    EXPECT_TRUE(Read(**reader, kBlockBytes, kBlockBytes) == content.substr(kBlockBytes));
+  }
+  FAIL() << "letting go does not end";
+}
+
+// published.db is replaced and the file of the owned blocks that the old one names is removed: who has
+// just read the old one looks again.
+TEST_F(TakeOverTest, AReaderThatReadsWhatIsJustReplacedLooksAgain) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> other = OpenAs(2);
+  const std::string head_list = a.ToString() + "/layers/1-1.owned";
+  uint64_t seed = 2;
+  const auto replace = [&] {
+    VdiHandle handle = OpenVdi(a);
+    ASSERT_OK(handle->Write(0, AsBytes(PatternOf(++seed, kBlockBytes))));
+    ASSERT_OK(handle.Close());
+  };
+  Within(
+      Call::kOpen, head_list, [&] { EXPECT_OK(other->Describe(a)); }, replace);
+  replace();
+  Within(
+      Call::kOpen, head_list,
+      [&] {
+        Result<VdiHandle> reader = other->OpenVdi(a, Access::kRead);
+        ASSERT_OK(reader);
+        EXPECT_TRUE(Read(**reader, 0, kBlockBytes) == PatternOf(seed, kBlockBytes));
+      },
+      replace);
+}
+
 }  // namespace
 }  // namespace quoin
