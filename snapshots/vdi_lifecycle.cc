@@ -348,7 +348,13 @@ Status Vdi::SweepLayerFiles(const VdiState* published) {
     const bool head_list = entry.name.find(kHeadOwnershipMark) != std::string::npos;
     const bool wanted = head_list ? head_lists.count(entry.name) > 0
                                   : known.count(Layer::NameOfFile(entry.name)) > 0;
-    if (!wanted) QUOIN_TRY(fs.Remove(folder + "/" + entry.name));
+    if (wanted) continue;
+    // A layer's files in the order that LinkFiles relies on; then whatever else has its name.
+    if (!head_list) {
+      QUOIN_TRY(Layer::RemoveFiles(fs, {folder, Layer::NameOfFile(entry.name)}));
+    }
+    const Status removed = fs.Remove(folder + "/" + entry.name);
+    if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
   }
   return {};
 }
