@@ -123,8 +123,12 @@ Result<WriterLock::Predecessor> Judge(const std::optional<LockRecord>& record,
                 fmt::format("if no host has it open: {}", BreakHint(vdi_name)));
   }
   if (record->clean) return WriterLock::Predecessor::kClean;
-  // This host's lock is free, so the process that held it is gone, in whatever boot it ran.
-  if (record->host == self.host) return WriterLock::Predecessor::kDiedHere;
+  // This host's lock is free, so the process that held it is gone, in whatever boot it ran. It may not
+  // have got so far as to shut out the other host's that it succeeded.
+  if (record->host == self.host) {
+    return record->taking_over ? WriterLock::Predecessor::kDiedElsewhere
+                               : WriterLock::Predecessor::kDiedHere;
+  }
   if (record->broken) return WriterLock::Predecessor::kDiedElsewhere;
   return Fail(ErrorCode::kBusy,
               fmt::format("{}: {} and did not let go of it cleanly", CannotOpen(vdi_name),
@@ -170,6 +174,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
   }
   std::unique_ptr<WriterLock> lock(new WriterLock(file_system, path, std::move(file)));
   lock->record_ = RecordOf(self, last->epoch + 1);
+  lock->record_.taking_over = predecessor == Predecessor::kDiedElsewhere;
   lock->predecessor_ = predecessor;
   QUOIN_TRY(WriteRecord(*lock->file_, lock->record_));
   return lock;
@@ -258,6 +263,7 @@ Status WriterLock::ReleaseClean() {
   const std::unique_ptr<File> file = std::move(file_);
   LockRecord last = record_;
   last.clean = true;
+  last.taking_over = false;
   QUOIN_TRY(WriteRecord(*file, last));
   return file->Unlock();
 }

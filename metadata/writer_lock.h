@@ -5,7 +5,8 @@
 // JSON with a checksum, padded with spaces:
 //   {"epoch":7,"host":"..","host_name":"node2","boot":"..","session":"..","pid":4711,
 //    "since":<unix seconds>,"clean":false,"check":"<XXH3-64 of the text before this member>"}
-// and "broken":true before "check" once Break has declared that owner dead. An empty file is a lock
+// and before "check" "broken":true once Break has declared that owner dead, "taking_over":true from
+// when an owner succeeds one of another host until it has let go cleanly. An empty file is a lock
 // that nobody ever held (epoch 0, clean).
 //
 // Order of taking: lock free -> the file still has this name -> record says clean, or its session
@@ -39,6 +40,8 @@ struct LockRecord {
   int64_t since_s = 0;  // Unix time, for people only
   bool clean = true;
   bool broken = false;  // declared dead by `quoin lock break`
+  // Its owner came after another host's, whose head it may not have frozen yet.
+  bool taking_over = false;
   bool operator==(const LockRecord&) const = default;
 };
 
@@ -55,7 +58,8 @@ class WriterLock {
   enum class Predecessor {
     kClean,          // nothing to recover
     kDiedHere,       // this host's process died: no one else can still be writing
-    kDiedElsewhere,  // another host's: freeze the old head, a stale writer may still exist
+    kDiedElsewhere,  // another host's: freeze the old head, a stale writer may still exist. Also one
+                     // of this host's that died before it had done that.
   };
 
   // Tries until `wait` has passed, polling. kBusy names the holder ("host node2 has had it open

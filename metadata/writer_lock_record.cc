@@ -49,6 +49,7 @@ std::optional<LockRecord> FromJson(const ordered_json& json) {
   record.since_s = json.at("since").get<int64_t>();
   record.clean = json.at("clean").get<bool>();
   record.broken = json.value("broken", false);
+  record.taking_over = json.value("taking_over", false);
   return record;
 }
 
@@ -65,6 +66,7 @@ std::string EncodeLockRecord(const LockRecord& record) {
   json["since"] = record.since_s;
   json["clean"] = record.clean;
   if (record.broken) json["broken"] = true;
+  if (record.taking_over) json["taking_over"] = true;
   std::string text = json.dump();
   text.pop_back();  // the closing brace comes after the checksum
   text += CheckMember(text);

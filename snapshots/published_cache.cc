@@ -8,9 +8,26 @@
 
 namespace quoin {
 
+Result<PublishedVdi> PublishedCache::Read(const Id& id, const std::string& vdi_folder) const {
+  PublishedVdi vdi;
+  QUOIN_ASSIGN(vdi.state, ReadPublished(file_system_, vdi_folder));
+  if (vdi.state.vdi.id != id) {
+    return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
+                                                 StoreLayout::Published(vdi_folder),
+                                                 vdi.state.vdi.id.ToString()));
+  }
+  if (!vdi.state.vdi.head_ownership_file.empty()) {
+    QUOIN_ASSIGN(const std::unique_ptr<OwnershipSet> owned,
+                 LoadOwnershipFile(file_system_, StoreLayout::Layers(vdi_folder) + "/" +
+                                                     vdi.state.vdi.head_ownership_file));
+    vdi.head_data_blocks = owned->data_blocks();
+  }
+  return vdi;
+}
+
 Result<std::shared_ptr<const PublishedVdi>> PublishedCache::Get(const Id& id,
                                                                 const std::string& vdi_folder) {
-  QUOIN_ASSIGN(const FileFacts facts, file_system_.Facts(StoreLayout::Published(vdi_folder)));
+  QUOIN_ASSIGN(FileFacts facts, file_system_.Facts(StoreLayout::Published(vdi_folder)));
   {
     MutexLock lock(mutex_);
     const auto found = entries_.find(id);
@@ -19,23 +36,20 @@ Result<std::shared_ptr<const PublishedVdi>> PublishedCache::Get(const Id& id,
       return found->second.vdi;
     }
   }
-  auto vdi = std::make_shared<PublishedVdi>();
-  QUOIN_ASSIGN(vdi->state, ReadPublished(file_system_, vdi_folder));
-  if (vdi->state.vdi.id != id) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
-                                                 StoreLayout::Published(vdi_folder),
-                                                 vdi->state.vdi.id.ToString()));
+  Result<PublishedVdi> read = Read(id, vdi_folder);
+  for (int attempt = 1; !read && attempt < kReadAttempts; ++attempt) {
+    // Its owner may have replaced it meanwhile, and removed what the old one named.
+    const FileFacts before = facts;
+    QUOIN_ASSIGN(facts, file_system_.Facts(StoreLayout::Published(vdi_folder)));
+    if (facts.identity == before.identity && facts.ctime_ns == before.ctime_ns) break;
+    read = Read(id, vdi_folder);
   }
-  if (!vdi->state.vdi.head_ownership_file.empty()) {
-    QUOIN_ASSIGN(const std::unique_ptr<OwnershipSet> owned,
-                 LoadOwnershipFile(file_system_, StoreLayout::Layers(vdi_folder) + "/" +
-                                                     vdi->state.vdi.head_ownership_file));
-    vdi->head_data_blocks = owned->data_blocks();
-  }
+  if (!read) return Failure(read.error());
+  const auto vdi = std::make_shared<const PublishedVdi>(std::move(*read));
   MutexLock lock(mutex_);
   if (entries_.size() >= kMaxEntries) entries_.clear();
   entries_[id] = {facts.identity, facts.ctime_ns, vdi};
-  return std::shared_ptr<const PublishedVdi>(vdi);
+  return vdi;
 }
 
 void PublishedCache::Forget(const Id& id) {

@@ -32,6 +32,10 @@ class PublishedCache {
     std::shared_ptr<const PublishedVdi> vdi;
   };
   static constexpr size_t kMaxEntries = 20'000;
+  // How often published.db may be replaced while it and what it names are read.
+  static constexpr int kReadAttempts = 8;
+
+  Result<PublishedVdi> Read(const Id& id, const std::string& vdi_folder) const;
 
   FileSystem& file_system_;
   Mutex mutex_{LockRank::kLeaf};

@@ -167,12 +167,10 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
 Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) {
   std::string safety;
   QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
-    {
-      MutexLock lock(v.lifecycle_mutex_);
-      if (v.readers_ + v.writers_ > 1) {
-        return Fail(ErrorCode::kBusy, fmt::format("cannot roll {} back: it is open", v.Title()),
-                    "stop the guest that uses it first");
-      }
+    MutexLock lock(v.lifecycle_mutex_);  // nobody opens it until it has been rolled back
+    if (v.readers_ + v.writers_ > 1) {
+      return Fail(ErrorCode::kBusy, fmt::format("cannot roll {} back: it is open", v.Title()),
+                  "stop the guest that uses it first");
     }
     QUOIN_ASSIGN(safety, v.Rollback(snapshot));
     return {};

@@ -227,13 +227,14 @@ Status Store::ResizeVdi(const Id& id, uint64_t size_bytes, bool allow_shrink,
                   "say --shrink if that is what you want");
     }
     if (size_bytes < present) {
-      MutexLock lock(vdi.lifecycle_mutex_);
+      MutexLock lock(vdi.lifecycle_mutex_);  // nobody opens it until it has been cut
       const uint64_t others = vdi.readers_ + vdi.writers_ - 1;  // one is ours
       if (others > (through_handle ? 1u : 0u)) {
         return Fail(ErrorCode::kBusy,
                     fmt::format("cannot shrink {}: it is open", vdi.Title()),
                     "stop the guest that uses it first");
       }
+      return vdi.Resize(size_bytes);
     }
     return vdi.Resize(size_bytes);
   }));

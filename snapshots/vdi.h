@@ -71,7 +71,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status BecomeOwner() QUOIN_REQUIRES(lifecycle_mutex_);
   Status Recover() QUOIN_REQUIRES(state_mutex_);
   Status DecidePendingSnapshots() QUOIN_REQUIRES(state_mutex_);
-  Status SweepLayerFiles() QUOIN_REQUIRES(state_mutex_);
+  // Keeps what `published` names, if not null.
+  Status SweepLayerFiles(const VdiState* published) QUOIN_REQUIRES(state_mutex_);
   Status OpenLayers() QUOIN_REQUIRES(state_mutex_);
   Result<LayerStack> OpenStack(uint32_t top_seq, const VdiState& state) QUOIN_REQUIRES(state_mutex_);
   Result<std::shared_ptr<const Layer>> OpenFrozenLayer(const LayerRecord& record)
@@ -82,6 +83,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
   Status PublishHead() QUOIN_REQUIRES(state_mutex_);
   Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
+  // kNotFound if the files that published.db names go while they are read.
+  Status LoadPublishedOnce() QUOIN_REQUIRES(lifecycle_mutex_);
   Status ReadUnpublished() QUOIN_REQUIRES(lifecycle_mutex_);
   Status KeepForReading() QUOIN_REQUIRES(state_mutex_);
   // Removes the VDI with its name and files. kBusy while open, kNotEmpty with snapshots.
@@ -183,6 +186,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // Frozen in memory, not yet in vdi.db; oldest first. The head's row is part of the same change.
   std::vector<std::shared_ptr<Layer>> unrecorded_ QUOIN_GUARDED_BY(state_mutex_);
   bool vdi_row_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;
+  bool sweep_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // files were kept for readers elsewhere
   bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool head_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since it was last published
   bool pinned_ QUOIN_GUARDED_BY(state_mutex_) = false;  // there may be a pin of ours in gc/pins

@@ -15,6 +15,9 @@
 namespace quoin {
 namespace {
 
+// How often published.db may be replaced while it and the files that it names are read.
+constexpr int kReadPublishedAttempts = 8;
+
 constexpr std::string_view kHeadOwnershipMark = ".owned-";
 
 bool LeadsTo(const Names& names, const std::string& name, const Id& id) {
@@ -85,6 +88,19 @@ Status Vdi::LoadPublished() {
       QUOIN_TRY(published);
     }
   }
+  for (int attempt = 1;; ++attempt) {
+    const Result<FileFacts> before = fs.Facts(StoreLayout::Published(folder_));
+    const Status loaded = LoadPublishedOnce();
+    if (loaded || loaded.error().code != ErrorCode::kNotFound || !before) return loaded;
+    const Result<FileFacts> now = fs.Facts(StoreLayout::Published(folder_));
+    const bool was_replaced = now && (now->identity != before->identity ||
+                                      now->ctime_ns != before->ctime_ns);
+    if (!was_replaced || attempt == kReadPublishedAttempts) return loaded;
+  }
+}
+
+Status Vdi::LoadPublishedOnce() {
+  FileSystem& fs = environment_.file_system;
   QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
   if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
   QUOIN_ASSIGN(VdiState state, ReadPublished(fs, folder_));
@@ -193,7 +209,7 @@ Status Vdi::BecomeOwner() {
                                                    state_.vdi.id.ToString()));
     }
     unrecorded_.clear();
-    vdi_row_changed_ = publish_needed_ = head_changed_ = pinned_ = false;
+    vdi_row_changed_ = publish_needed_ = head_changed_ = pinned_ = sweep_needed_ = false;
     failed_ = false;
     state_.vdi.epoch = lock_->epoch();
     QUOIN_TRY(DecidePendingSnapshots());
@@ -201,8 +217,13 @@ Status Vdi::BecomeOwner() {
     // A rename that could not be made durable leaves no other trace after a power cut.
     const Result<NameFacts> named = environment_.names.Lookup(name);
     if (named && named->is_double) QUOIN_TRY(environment_.names.ResolveDouble(id_));
-    // Always: a removal that was not synced may come back after a power cut.
-    QUOIN_TRY(SweepLayerFiles());
+    // Always: a removal that was not synced may come back after a power cut. What the last owner did
+    // not come to publish is in no one's hands yet: readers elsewhere have what it published before.
+    Result<VdiState> published = Fail(ErrorCode::kNotFound, "nothing to be kept");
+    if (lock_->predecessor() != WriterLock::Predecessor::kClean) {
+      published = ReadPublished(fs, folder_);
+    }
+    QUOIN_TRY(SweepLayerFiles(published ? &*published : nullptr));
     return OpenLayers();
   };
   if (const Status taken = take(); !taken) {
@@ -306,25 +327,31 @@ Status Vdi::DecidePendingSnapshots() {
 
 // Files of layers that no row names: heads made for a snapshot that did not come to be, links of a
 // clone's layers before their commit, layers whose removal or sealing was committed.
-Status Vdi::SweepLayerFiles() {
+Status Vdi::SweepLayerFiles(const VdiState* published) {
   FileSystem& fs = environment_.file_system;
   const std::string folder = StoreLayout::Layers(folder_);
   std::set<std::string> known;
   for (const LayerRecord& layer : state_.layers) {
     if (layer.state != LayerState::kSealed) known.insert(layer.name);
   }
-  if (lock_->predecessor() != WriterLock::Predecessor::kClean) {
-    // What the last owner had not published yet: readers elsewhere still go by what was there before.
-    if (const Result<VdiState> published = ReadPublished(fs, folder_)) {
-      for (const LayerRecord& layer : published->layers) known.insert(layer.name);
-    }
+  std::set<std::string> head_lists = {state_.vdi.head_ownership_file};
+  if (published != nullptr) {
+    for (const LayerRecord& layer : published->layers) known.insert(layer.name);
+    head_lists.insert(published->vdi.head_ownership_file);
   }
+  sweep_needed_ = published != nullptr;
   QUOIN_ASSIGN(const std::vector<DirectoryEntry> entries, fs.List(folder));
   for (const DirectoryEntry& entry : entries) {
     const bool head_list = entry.name.find(kHeadOwnershipMark) != std::string::npos;
-    const bool wanted = head_list ? entry.name == state_.vdi.head_ownership_file
+    const bool wanted = head_list ? head_lists.count(entry.name) > 0
                                   : known.count(Layer::NameOfFile(entry.name)) > 0;
-    if (!wanted) QUOIN_TRY(fs.Remove(folder + "/" + entry.name));
+    if (wanted) continue;
+    // A layer's files in the order that LinkFiles relies on; then whatever else has its name.
+    if (!head_list) {
+      QUOIN_TRY(Layer::RemoveFiles(fs, {folder, Layer::NameOfFile(entry.name)}));
+    }
+    const Status removed = fs.Remove(folder + "/" + entry.name);
+    if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
   }
   return {};
 }
@@ -342,7 +369,7 @@ Status Vdi::LetGo() {
   if (status) status = FinishFrozen();
   MutexLock lock(state_mutex_);
   if (status && (head_changed_ || written_)) status = PublishHead();
-  if (status && lock_->predecessor() != WriterLock::Predecessor::kClean) status = SweepLayerFiles();
+  if (status && sweep_needed_) status = SweepLayerFiles(nullptr);
   if (status) status = database_->Checkpoint();
   const bool readers_stay = readers_ > 0;
   std::unique_ptr<WriterLock> held = std::move(lock_);

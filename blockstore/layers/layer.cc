@@ -236,7 +236,6 @@ Result<FileIdentity> Layer::Identity() const {
 }
 
 Status Layer::LinkFiles(FileSystem& file_system, const Location& from, const Location& to) {
-  QUOIN_TRY(file_system.Link(OwnershipPath(from), OwnershipPath(to)));
   for (uint64_t segment = 0; segment < kMaxLayerSegments; ++segment) {
     const Status linked =
         file_system.Link(SegmentPath(from, segment), SegmentPath(to, segment));
@@ -244,9 +243,11 @@ Status Layer::LinkFiles(FileSystem& file_system, const Location& from, const Loc
     const bool skip = segment > 0 && !linked && linked.error().code == ErrorCode::kNotFound;
     if (!linked && !skip) return linked;
   }
-  return {};
+  // Last, for it is removed first: while it is there, nothing was missing above that was ever written.
+  return file_system.Link(OwnershipPath(from), OwnershipPath(to));
 }
 
+// The list of blocks first: see LinkFiles.
 Status Layer::RemoveFiles(FileSystem& file_system, const Location& location) {
   const auto remove = [&](const std::string& path) -> Status {
     const Status removed = file_system.Remove(path);

@@ -27,6 +27,7 @@ TEST(WriterLockRecordTest, GivesBackEveryField) {
     LockRecord record = SampleRecord();
     record.clean = flag;
     record.broken = !flag;
+    record.taking_over = !flag;
     const std::string bytes = EncodeLockRecord(record);
     EXPECT_EQ(bytes.size(), 512u);
     const auto read = DecodeLockRecord(bytes);
@@ -50,7 +51,7 @@ TEST(WriterLockRecordTest, TheLargestRecordFitsAndStrangeHostNamesAreMadeHarmles
   record.epoch = UINT64_MAX;
   record.pid = INT64_MIN;
   record.since_s = INT64_MIN;
-  record.broken = true;
+  record.broken = record.taking_over = true;
   record.host_name = std::string(1000, '"');
   record.boot = std::string(1000, '\x01');
   const auto read = DecodeLockRecord(EncodeLockRecord(record));

@@ -157,6 +157,22 @@ TYPED_TEST(WriterLockTest, AnOwnerOfAnotherHostThatDidNotLetGoIsSucceededOnlyOnc
   EXPECT_FALSE(lock->record().broken);
 }
 
+// Whoever takes over from another host freezes its head. One who fails or dies before that must not
+// leave the next one believing that the last owner was of this host and there is nothing to freeze.
+TYPED_TEST(WriterLockTest, ATakeOverThatDidNotEndIsBegunAgainByTheNextOwner) {
+  this->LetDie(this->node2_);
+  ASSERT_OK(this->Break(this->node1_));
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    ASSERT_OK_AND_ASSIGN(const auto lock, this->Acquire(this->node1_));
+    EXPECT_EQ(lock->predecessor(), Predecessor::kDiedElsewhere);
+  }
+  ASSERT_OK_AND_ASSIGN(const auto last, this->Acquire(this->node1_));
+  ASSERT_OK(last->ReleaseClean());
+  ASSERT_OK(this->Acquire(this->node1_));  // and dies at once
+  ASSERT_OK_AND_ASSIGN(const auto lock, this->Acquire(this->node1_));
+  EXPECT_EQ(lock->predecessor(), Predecessor::kDiedHere);
+}
+
 TYPED_TEST(WriterLockTest, TheDeadHostItselfSucceedsABrokenLockAsDiedHere) {
   this->LetDie(this->node2_);
   ASSERT_OK(this->Break(this->node1_));

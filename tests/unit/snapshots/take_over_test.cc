@@ -1,0 +1,103 @@
+// Becoming the owner of what another one left, and what others can read meanwhile.
+#include <gtest/gtest.h>
+
+#include "tests/unit/snapshots/store_world.h"
+
+namespace quoin {
+namespace {
+
+class TakeOverTest : public StoreWorld {
+ protected:
+  // `store_` is of another host, and dies with the VDI open for writing.
+  void LetDieAsOwner(uint8_t host, const Id& id) {
+    store_ = OpenAs(host);
+    VdiHandle handle = OpenVdi(id);
+    EXPECT_OK(handle->Write(0, AsBytes(PatternOf(2, kBlockBytes))));
+    EXPECT_OK(handle->Flush());
+    fs_.FailAfter(1, FaultMode::kCrash);
+    handle = VdiHandle();
+    store_.reset();
+    fs_.Crash(CrashMode::kProcessOnly);
+  }
+
+  uint64_t HeadFiles(const Id& id) {
+    const Result<std::vector<DirectoryEntry>> entries =
+        fs_.List("/store/vdis/" + id.ToString() + "/layers");
+    EXPECT_OK(entries);
+    uint64_t count = 0;
+    for (const DirectoryEntry& entry : *entries) {
+      count += entry.name.find('.') == std::string::npos;
+    }
+    return count;
+  }
+};
+
+// The dead host may still be writing its head, so that must never become the new owner's, however
+// often the take-over fails before it succeeds.
+TEST_F(TakeOverTest, ATakeOverFromAnotherHostThatFailsAtFirstFreezesTheOldHeadAllTheSame) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  LetDieAsOwner(2, a);
+  store_ = OpenAs(1);
+  ASSERT_OK(store_->BreakLock("a"));
+  fs_.Plan({.mode = FaultMode::kErrors,
+            .code = ErrorCode::kNoSpace,
+            .only_path_part = a.ToString() + "/layers"});
+  EXPECT_ERROR(kNoSpace, store_->OpenVdi(a, Access::kReadWrite));
+  fs_.ClearFaults();
+  EXPECT_EQ(HeadFiles(a), 1u);
+  VdiHandle handle = OpenVdi(a);
+  EXPECT_EQ(HeadFiles(a), 2u) << "the old head was taken on";
+  EXPECT_TRUE(Read(*handle, 0, kBlockBytes) == PatternOf(2, kBlockBytes));
+}
+
+// Until the new owner publishes, perhaps when its guest stops, others read what the dead one had
+// published last: its files must stay.
+TEST_F(TakeOverTest, WhatWasPublishedLastStaysReadableWhileTheNextOwnerHasTheVdi) {
+  const std::string content = PatternOf(1, 2 * kBlockBytes);
+  const Id a = CreateWith("a", content);
+  bool failed = false;
+  for (uint64_t step = 1; step < 100; ++step) {
+    SCOPED_TRACE(step);
+    VdiHandle handle = OpenVdi(a);
+    ASSERT_OK(handle->Write(0, AsBytes(PatternOf(step, kBlockBytes))));
+    fs_.FailAfter(step, FaultMode::kErrors);
+    failed = !handle.Close();
+    fs_.ClearFaults();
+    if (!failed) return;
+    handle = OpenVdi(a);
+    const std::unique_ptr<Store> other = OpenAs(2);
+    EXPECT_OK(other->Describe(a));
+    Result<VdiHandle> reader = other->OpenVdi(a, Access::kRead);
+    ASSERT_OK(reader);
+    EXPECT_TRUE(Read(**reader, kBlockBytes, kBlockBytes) == content.substr(kBlockBytes));
+  }
+  FAIL() << "letting go does not end";
+}
+
+// published.db is replaced and the file of the owned blocks that the old one names is removed: who has
+// just read the old one looks again.
+TEST_F(TakeOverTest, AReaderThatReadsWhatIsJustReplacedLooksAgain) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> other = OpenAs(2);
+  const std::string head_list = a.ToString() + "/layers/1-1.owned";
+  uint64_t seed = 2;
+  const auto replace = [&] {
+    VdiHandle handle = OpenVdi(a);
+    ASSERT_OK(handle->Write(0, AsBytes(PatternOf(++seed, kBlockBytes))));
+    ASSERT_OK(handle.Close());
+  };
+  Within(
+      Call::kOpen, head_list, [&] { EXPECT_OK(other->Describe(a)); }, replace);
+  replace();
+  Within(
+      Call::kOpen, head_list,
+      [&] {
+        Result<VdiHandle> reader = other->OpenVdi(a, Access::kRead);
+        ASSERT_OK(reader);
+        EXPECT_TRUE(Read(**reader, 0, kBlockBytes) == PatternOf(seed, kBlockBytes));
+      },
+      replace);
+}
+
+}  // namespace
+}  // namespace quoin
