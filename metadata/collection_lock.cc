@@ -200,6 +200,28 @@ Result<DeadList> CollectionLock::DeadSince(uint64_t generation) {
                           generation, present));
 }
 
+// Backwards from the present one. Lists are removed the oldest first, so the first one that is not
+// there is the end.
+Result<DeadList> CollectionLock::KnownDead(int64_t declared_until_ns) {
+  QUOIN_ASSIGN(uint64_t at, Generation());
+  DeadList all;
+  uint64_t bytes_read = 0;
+  for (uint64_t lists = 0; lists < 2 * kMaxDeadLists; ++lists) {
+    const std::string path = layout_.DeadList(at);
+    const Result<FileFacts> facts = file_system_.Facts(path);
+    if (!facts && facts.error().code == ErrorCode::kNotFound) return all;
+    if (!facts) return Failure(facts.error());
+    const Result<std::string> bytes = ReadWholeFile(file_system_, path, kMaxDeadListBytes);
+    if (!bytes && bytes.error().code == ErrorCode::kNotFound) return all;
+    if (!bytes) return Failure(bytes.error());
+    bytes_read += bytes->size();
+    if (bytes_read > kMaxDeadListBytes) break;
+    QUOIN_ASSIGN(const DeadList list, DeadList::Decode(*bytes, at, path, &at));
+    if (facts->mtime_ns <= declared_until_ns) all.Add(list);
+  }
+  return Fail(ErrorCode::kTooLarge, "the lists in gc/dead are more than can be kept in mind");
+}
+
 // Both on the very handle: storage that fences answers an error to a holder that it has given up.
 Status CollectionLock::SharedHold::Verify() {
   QUOIN_ASSIGN(const bool held, file_->TryLockShared());

@@ -109,6 +109,10 @@ class CollectionLock {
   // may follow at once.
   Result<DeadList> DeadSince(uint64_t generation);
 
+  // All that was declared dead and of which lists are kept; if `declared_until_ns` is given, only
+  // what lists say that were made until then, by the storage's clock. kCorrupt, kTooLarge.
+  Result<DeadList> KnownDead(int64_t declared_until_ns = INT64_MAX);
+
  private:
   CollectionLock(FileSystem& file_system, StoreLayout layout);
 

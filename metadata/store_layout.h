@@ -28,6 +28,8 @@ class StoreLayout {
   std::string CollectionTurn() const { return Collection() + "/turn"; }
   std::string CollectionGeneration() const { return Collection() + "/generation"; }
   std::string CollectorLock() const { return Collection() + "/collector.lock"; }
+  // Space put by for a collection on a full store (reserve_file.h).
+  std::string CollectionReserve() const { return Collection() + "/reserve"; }
   // Maps that a VDI's database may name before its published.db does (map_pins.h).
   std::string Pins() const { return Collection() + "/pins"; }
   std::string Pin(const Id& vdi) const { return Pins() + "/" + vdi.ToString(); }

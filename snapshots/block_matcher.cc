@@ -64,7 +64,9 @@ Digest BlockMatcher::DigestAt(const SlotLocation& at) {
 
 BlockMatcher::Match BlockMatcher::Extend(std::span<const Digest> sequence, size_t from, size_t at,
                                          const SlotLocation& slot) {
+  const DeadPack* const dead = dead_ == nullptr ? nullptr : dead_->Find(slot.pack);
   const auto holds = [&](size_t n, uint32_t slot_of_n) {
+    if (dead != nullptr && (dead->IsWhole() || dead->Contains(slot_of_n))) return false;
     const Digest stored = DigestAt({slot.pack, slot_of_n});
     return !stored.IsNull() && stored == sequence[n];
   };
@@ -108,9 +110,11 @@ bool AnyDead(const std::map<Id, std::vector<SlotRun>>& found, const DeadList& de
     if (gone == nullptr) continue;
     if (gone->IsWhole()) return true;
     for (const SlotRun& run : runs) {
-      for (const SlotRun& lost : gone->runs) {
-        if (run.first < lost.first + lost.count && lost.first < run.first + run.count) return true;
-      }
+      // The first that ends behind the run's beginning.
+      const auto lost = std::partition_point(
+          gone->runs.begin(), gone->runs.end(),
+          [&](const SlotRun& l) { return l.first + l.count <= run.first; });
+      if (lost != gone->runs.end() && lost->first < run.first + run.count) return true;
     }
   }
   return false;

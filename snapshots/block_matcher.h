@@ -30,8 +30,10 @@ inline constexpr size_t kMaxRecentBlocks = size_t{4} << 20;
 
 class BlockMatcher {
  public:
-  // `index` may be null: then only what this job stores itself is found again.
-  BlockMatcher(PackStore& packs, DigestIndex* index) : packs_(packs), index_(index) {}
+  // `index` may be null: then only what this job stores itself is found again. Nothing that is in
+  // `dead` (null: nothing) is found, though it may lie in its pack still.
+  BlockMatcher(PackStore& packs, DigestIndex* index, std::shared_ptr<const DeadList> dead = nullptr)
+      : packs_(packs), index_(index), dead_(std::move(dead)) {}
 
   // Blocks that the job has stored from `first` on.
   void Remember(const SlotLocation& first, std::span<const Digest> digests);
@@ -67,6 +69,7 @@ class BlockMatcher {
 
   PackStore& packs_;
   DigestIndex* const index_;
+  const std::shared_ptr<const DeadList> dead_;
   std::unordered_map<uint64_t, SlotLocation> recent_sampled_;
   std::map<Id, std::vector<Digest>> recent_packs_;  // by slot; null for records
   std::deque<Id> recent_order_;

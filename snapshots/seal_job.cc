@@ -37,7 +37,7 @@ SealJob::SealJob(SealServices services)
       appender_(services_.packs, {services_.compression, services_.threads, kMaxPackBytes,
                                   services_.make_temporary}),
       records_(services_.packs, appender_),
-      matcher_(services_.packs, services_.index) {}
+      matcher_(services_.packs, services_.index, services_.dead) {}
 
 bool SealJob::is_full() const {
   return matcher_.has_forgotten() || records_.bytes() > kMaxJobNodeBytes;

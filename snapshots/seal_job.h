@@ -26,6 +26,7 @@ struct SealServices {
   PackStore& packs;
   NodeCache& nodes;
   DigestIndex* index;  // may be null
+  std::shared_ptr<const DeadList> dead;  // is not shared; null: nothing is dead
   Compression compression = Compression::kLz4;
   size_t threads = 2;
   bool in_background = false;  // its threads give way to everybody else's

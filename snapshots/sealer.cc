@@ -14,8 +14,6 @@
 namespace quoin {
 namespace {
 
-// A collector decides in seconds; who waits longer than this for one gives up and tries later.
-constexpr std::chrono::seconds kCollectorPatience{60};
 // After a failure (a full store, another owner) the VDI waits this long for its next turn.
 constexpr std::chrono::seconds kRetryAfter{30};
 // Seals that found only what a collector then declared dead, in a row.
@@ -94,10 +92,16 @@ void Sealer::Run() {
   }
 }
 
-SealServices Sealer::ServicesFor(bool in_background) {
-  return {environment_.packs,
+Result<SealServices> Sealer::ServicesFor(bool in_background) {
+  QUOIN_ASSIGN(const uint64_t generation, environment_.collection->Generation());
+  // Without knowing what is dead a job may only share what it stores itself.
+  Result<std::shared_ptr<const DeadList>> dead = environment_.DeadUntil(generation);
+  if (!dead) spdlog::warn("nothing is shared with what is stored already: {}", dead.error().what);
+  return SealServices{
+          environment_.packs,
           environment_.nodes,
-          environment_.Index(),
+          dead ? environment_.Index() : nullptr,
+          dead.value_or(nullptr),
           environment_.compression,
           environment_.options.seal_threads,
           in_background,
@@ -106,6 +110,13 @@ SealServices Sealer::ServicesFor(bool in_background) {
             if (!stopping_) return {};
             return Fail(ErrorCode::kBusy, "the store is being closed");
           }};
+}
+
+Result<bool> Sealer::IsAlive(const std::map<Id, std::vector<SlotRun>>& found,
+                             uint64_t generation) {
+  if (found.empty()) return true;
+  QUOIN_ASSIGN(const std::shared_ptr<const DeadList> dead, environment_.DeadUntil(generation));
+  return !AnyDead(found, *dead);
 }
 
 Result<SealCounts> Sealer::SealNow(const Id& vdi, bool with_head, const Progress& progress) {
@@ -132,8 +143,7 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, bool in_backg
   }
   if (plan.steps.empty()) return SealCounts{};
   for (int attempt = 1; attempt <= kMaxAttempts; ++attempt) {
-    QUOIN_ASSIGN(const uint64_t generation, environment_.collection->Generation());
-    SealServices services = ServicesFor(in_background);
+    QUOIN_ASSIGN(SealServices services, ServicesFor(in_background));
     uint64_t done_blocks = 0;
     if (progress) {
       services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {
@@ -144,7 +154,7 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, bool in_backg
     }
     SealJob job(std::move(services));
     QUOIN_ASSIGN(const std::vector<SealedStep> steps, Work(job, plan));
-    QUOIN_ASSIGN(const bool committed, Commit(vdi, job, generation, steps));
+    QUOIN_ASSIGN(const bool committed, Commit(vdi, job, steps));
     if (committed) {
       *more = true;
       return job.counts();
@@ -179,17 +189,11 @@ Result<std::vector<SealedStep>> Sealer::Work(SealJob& job, const SealPlan& plan)
   return sealed;
 }
 
-Result<bool> Sealer::Commit(const Id& vdi, SealJob& job, uint64_t generation,
-                            const std::vector<SealedStep>& steps) {
+Result<bool> Sealer::Commit(const Id& vdi, SealJob& job, const std::vector<SealedStep>& steps) {
   QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
-               environment_.collection->HoldShared(kCollectorPatience));
-  if (hold.generation() != generation) {
-    const Result<DeadList> dead = environment_.collection->DeadSince(generation);
-    if (!dead || AnyDead(job.found(), *dead)) {
-      environment_.ForgetDead(dead);
-      return false;
-    }
-  }
+               environment_.collection->HoldShared(environment_.options.collector_wait));
+  QUOIN_ASSIGN(const bool alive, IsAlive(job.found(), hold.generation()));
+  if (!alive) return false;
   QUOIN_TRY(job.Finish());
   QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
   const Status committed = handle->CommitSealed(steps);

@@ -49,7 +49,10 @@ class Sealer {
       QUOIN_EXCLUDES(seal_mutex_);
 
   // What a job of this store works with.
-  SealServices ServicesFor(bool in_background);
+  Result<SealServices> ServicesFor(bool in_background);
+  // False if a collector has declared any of these slots dead. Asked with the collection lock shared,
+  // whose generation this is, before they are referred to.
+  Result<bool> IsAlive(const std::map<Id, std::vector<SlotRun>>& found, uint64_t generation);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -60,8 +63,7 @@ class Sealer {
   Result<std::vector<SealedStep>> Work(SealJob& job, const SealPlan& plan);
   // The packs of the job and its steps become the VDI's; false if what it found stored already was
   // declared dead meanwhile.
-  Result<bool> Commit(const Id& vdi, SealJob& job, uint64_t generation,
-                      const std::vector<SealedStep>& steps);
+  Result<bool> Commit(const Id& vdi, SealJob& job, const std::vector<SealedStep>& steps);
 
   Store& store_;
   StoreEnvironment& environment_;

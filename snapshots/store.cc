@@ -49,6 +49,7 @@ Status VdiHandle::Close() {
 Store::Store(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
 Store::~Store() {
+  shared_->collector.reset();
   shared_->environment.finisher.Stop();  // it tells the sealer of what it has finished
   shared_->sealer.reset();
   shared_->environment.sealer = nullptr;
@@ -75,6 +76,9 @@ Result<std::unique_ptr<Store>> Store::Open(FileSystem& file_system, const std::s
   environment.sealer = store->shared_->sealer.get();
   QUOIN_TRY(store->shared_->SweepVdiFolders());
   store->shared_->SweepGroups(*store);
+  if (options.seals_in_background) {
+    store->shared_->collector = std::make_unique<BackgroundCollector>(*store, environment);
+  }
   return store;
 }
 

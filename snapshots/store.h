@@ -25,6 +25,7 @@
 #include "metadata/superblock.h"
 #include "metadata/vdi_records.h"
 #include "metadata/writer_lock.h"
+#include "snapshots/collect_report.h"
 #include "snapshots/image.h"
 #include "snapshots/seal_counts.h"
 
@@ -35,6 +36,8 @@ class Vdi;
 struct StoreOptions {
   // How long an open for writing waits for another owner to let go.
   std::chrono::milliseconds ownership_wait{3000};
+  // How long who refers to packs waits for a collector that decides, which takes it a moment.
+  std::chrono::milliseconds collector_wait{60'000};
   // Of decompressed frames, and of decoded nodes of maps.
   uint64_t frame_cache_bytes = uint64_t{256} << 20;
   uint64_t node_cache_bytes = uint64_t{64} << 20;
@@ -42,7 +45,7 @@ struct StoreOptions {
   // one seal itself stores is found again.
   std::string state_dir;
   uint64_t index_entries = uint64_t{16} << 20;  // one for 32 KiB stored: 512 GiB
-  // Seals by itself, so long after a VDI's newest snapshot.
+  // Seals by itself, so long after a VDI's newest snapshot, and collects garbage by itself.
   bool seals_in_background = false;
   std::chrono::milliseconds seal_delay{5000};
   size_t seal_threads = 2;
@@ -191,6 +194,10 @@ class Store {
   Result<Id> ImportVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes,
                        const std::function<Result<size_t>(std::span<std::byte>)>& read,
                        const std::function<void(uint64_t)>& progress = nullptr);
+
+  // --- garbage -------------------------------------------------------------------------------
+  // Removes from the packs what no VDI refers to (collector.h). kBusy if another collector is at work.
+  Result<CollectReport> Collect(const CollectOptions& options);
 
   // --- locks, space ------------------------------------------------------------------------
   Result<LockStatus> InspectLock(const Id& vdi);

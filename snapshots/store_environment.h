@@ -54,6 +54,11 @@ struct StoreEnvironment {
   Mutex index_mutex{LockRank::kStoreIndex};
   std::unique_ptr<DigestIndex> index QUOIN_GUARDED_BY(index_mutex);
   bool index_tried QUOIN_GUARDED_BY(index_mutex) = false;
+  Mutex dead_mutex{LockRank::kKnownDead};
+  std::shared_ptr<const DeadList> known_dead QUOIN_GUARDED_BY(dead_mutex);
+  uint64_t known_generation QUOIN_GUARDED_BY(dead_mutex) = 0;  // if known_dead is not null
+  // Snapshots and VDIs that this process removed: what they held may be garbage now.
+  std::atomic<uint64_t> removals{0};
   mutable Mutex hints_mutex{LockRank::kLeaf};
   std::unordered_map<Id, std::string, IdHash> hints QUOIN_GUARDED_BY(hints_mutex);
 
@@ -71,8 +76,12 @@ struct StoreEnvironment {
   // Digests of what the packs hold, on this host's own disk; opened when it is first needed. Null if
   // this store has none.
   DigestIndex* Index() QUOIN_EXCLUDES(index_mutex);
-  // What a collector declared dead is no longer offered for sharing; if that is not known, nothing is.
-  void ForgetDead(const Result<DeadList>& dead);
+  // All that collectors have declared dead up to this generation, as far as lists of it were kept
+  // while this store is open: whoever is about to refer to slots that were there before, with the
+  // collection lock shared, must find none of them in it. The index forgets what is new in it. On an
+  // error nothing that was there before may be shared.
+  Result<std::shared_ptr<const DeadList>> DeadUntil(uint64_t generation)
+      QUOIN_EXCLUDES(dead_mutex);
 
   template <typename Call>
   void Tell(Call call) {

@@ -12,7 +12,6 @@
 namespace quoin {
 namespace {
 
-constexpr std::chrono::seconds kCollectorPatience{60};
 // Packs whose digests are read into the index before a seal goes on: enough for 256 GiB of packs, and
 // more come with the next seal.
 constexpr size_t kPacksToReconcile = 1024;
@@ -56,20 +55,29 @@ DigestIndex* StoreEnvironment::Index() {
   return index.get();
 }
 
-void StoreEnvironment::ForgetDead(const Result<DeadList>& dead) {
-  DigestIndex* const known = Index();
-  if (known == nullptr) return;
-  if (!dead) {
-    for (const Id& pack : known->Packs()) known->RemovePack(pack);
-    return;
+Result<std::shared_ptr<const DeadList>> StoreEnvironment::DeadUntil(uint64_t generation) {
+  MutexLock lock(dead_mutex);
+  if (known_dead != nullptr && known_generation == generation) return known_dead;
+  // The first time, and when lists went that this process has not seen: all there are. What it knew
+  // before stays: a slot that is dead is never used again.
+  Result<DeadList> added = Fail(ErrorCode::kNotFound, "");
+  if (known_dead != nullptr) added = collection->DeadSince(known_generation);
+  if (!added) {
+    QUOIN_ASSIGN(added, collection->KnownDead());
   }
-  for (const DeadPack& pack : dead->packs()) {
-    if (pack.IsWhole()) {
-      known->RemovePack(pack.pack);
-    } else {
-      known->RemoveSlots(pack.pack, [&](uint32_t slot) { return pack.Contains(slot); });
+  if (DigestIndex* const sharing = Index()) {
+    for (const DeadPack& pack : added->packs()) {
+      if (pack.IsWhole()) {
+        sharing->RemovePack(pack.pack);
+      } else {
+        sharing->RemoveSlots(pack.pack, [&](uint32_t slot) { return pack.Contains(slot); });
+      }
     }
   }
+  if (known_dead != nullptr) added->Add(*known_dead);
+  known_dead = std::make_shared<const DeadList>(std::move(*added));
+  known_generation = generation;
+  return known_dead;
 }
 
 Result<SealCounts> Store::SealVdi(const Id& vdi, bool with_head,
@@ -98,8 +106,7 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
     }
     return n;
   });
-  QUOIN_ASSIGN(const uint64_t generation, environment.collection->Generation());
-  SealServices services = shared_->sealer->ServicesFor(false);
+  QUOIN_ASSIGN(SealServices services, shared_->sealer->ServicesFor(false));
   uint64_t done_bytes = 0;
   if (progress) {
     services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {
@@ -110,15 +117,12 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
   SealJob job(std::move(services));
   QUOIN_ASSIGN(const SealedContent content, job.Add(source, {}));
   QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
-               environment.collection->HoldShared(kCollectorPatience));
-  if (hold.generation() != generation && !job.found().empty()) {
-    const Result<DeadList> dead = environment.collection->DeadSince(generation);
-    if (!dead || AnyDead(job.found(), *dead)) {
-      environment.ForgetDead(dead);
-      return Fail(ErrorCode::kBusy,
-                  fmt::format("cannot import vdis/{}: what it shares with others was collected "
-                              "meanwhile", name), "import it again");
-    }
+               environment.collection->HoldShared(environment.options.collector_wait));
+  QUOIN_ASSIGN(const bool alive, shared_->sealer->IsAlive(job.found(), hold.generation()));
+  if (!alive) {
+    return Fail(ErrorCode::kBusy,
+                fmt::format("cannot import vdis/{}: what it shares with others was collected "
+                            "meanwhile", name), "import it again");
   }
   QUOIN_TRY(job.Finish());
   const uint64_t size =

@@ -4,6 +4,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "snapshots/background_collector.h"
 #include "snapshots/published_cache.h"
 #include "snapshots/sealer.h"
 #include "snapshots/store.h"
@@ -22,6 +23,7 @@ struct Store::Shared {
   PublishedCache published;
   std::unique_ptr<File> temporaries_lock;
   std::unique_ptr<Sealer> sealer;
+  std::unique_ptr<BackgroundCollector> collector;
 
   // One change of names at a time in this process; other hosts are excluded by link().
   Mutex names_mutex{LockRank::kStoreNames};

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
+#include "metadata/collection_lock.h"
 #include "snapshots/group_snapshot.h"
 #include "snapshots/layer_links.h"
 #include "snapshots/snapshot_image.h"
@@ -86,6 +88,7 @@ Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const std::string& sna
 
 Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
   QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) { return v.RemoveSnapshot(snapshot); }));
+  ++shared_->environment.removals;
   shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(vdi, snapshot); });
   return {};
 }
@@ -146,6 +149,10 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
 
 Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,
                            const Attributes& attributes) {
+  // From before the source is looked at until the clone is published: what it shows is referred to by
+  // the one or the other whenever a collector looks.
+  QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
+               shared_->environment.collection->HoldShared(shared_->environment.options.collector_wait));
   QUOIN_ASSIGN(const VdiState source, shared_->SharedState(vdi));
   const std::string source_name = shared_->environment.NameHint(vdi);
   QUOIN_ASSIGN(const SnapshotRecord record, FindIn(source.snapshots, snapshot, source_name));
@@ -186,6 +193,12 @@ Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) 
 
 Result<bool> Store::Shared::ShareCopy(Store& store, const CopySource& source, Vdi& target,
                                       uint64_t offset, uint64_t end) {
+  // The first piece makes the target refer to the source's maps: as for a clone, no collector must
+  // decide meanwhile. Taken before any VDI's mutex, or two waits for a collector could cross.
+  std::optional<CollectionLock::SharedHold> hold;
+  if (!target.is_copying()) {
+    QUOIN_ASSIGN(hold, environment.collection->HoldShared(environment.options.collector_wait));
+  }
   uint32_t top = 0;
   uint64_t size = 0;
   VdiState state;
@@ -210,7 +223,8 @@ Result<bool> Store::Shared::ShareCopy(Store& store, const CopySource& source, Vd
     top = record->layer_seq;
     size = record->size_bytes;
   }
-  return target.ShareRange(environment.layout.Vdi(source.vdi), state, top, size, offset, end);
+  return target.ShareRange(environment.layout.Vdi(source.vdi), state, top, size, offset, end,
+                           hold.has_value());
 }
 
 Result<uint64_t> Store::CopyRange(const CopySource& source, uint64_t source_offset,

@@ -36,6 +36,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   ~Vdi() override;  // lets go without a clean release if still owner: what a crash does
 
   const Id& id() const { return id_; }
+  bool is_copying() const { return copying_.load(std::memory_order_acquire); }
 
   // --- requests, from any thread -----------------------------------------------------------
   Result<size_t> Read(uint64_t offset, std::span<std::byte> buffer) override;
@@ -134,8 +135,11 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Result<std::string> Rollback(const std::string& snapshot) QUOIN_EXCLUDES(state_mutex_);
   // Shares the source's layers as this VDI's content up to `end`, if it is pristine or a copy from
   // the same source so far; false if the bytes must be copied.
+  // Only with `may_adopt`, while the caller holds the CollectionLock shared from before it read the
+  // source's state, does a copy begin.
   Result<bool> ShareRange(const std::string& source_folder, const VdiState& source_state,
-                          uint32_t source_top, uint64_t source_size, uint64_t offset, uint64_t end)
+                          uint32_t source_top, uint64_t source_size, uint64_t offset, uint64_t end,
+                          bool may_adopt)
       QUOIN_EXCLUDES(state_mutex_);
   // False if the source shows data where this VDI has holes already.
   Result<bool> AdoptStack(const std::string& source_folder, const VdiState& source_state,

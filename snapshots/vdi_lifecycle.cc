@@ -209,7 +209,10 @@ Status Vdi::BecomeOwner() {
                                                    state_.vdi.id.ToString()));
     }
     unrecorded_.clear();
-    vdi_row_changed_ = publish_needed_ = head_changed_ = pinned_ = sweep_needed_ = false;
+    vdi_row_changed_ = publish_needed_ = head_changed_ = sweep_needed_ = false;
+    // One that a crash left, or brought back: it goes when what is recorded is published again.
+    QUOIN_ASSIGN(pinned_, PathExists(fs, environment_.layout.Pin(id_)));
+    head_changed_ = pinned_;
     failed_ = false;
     state_.vdi.epoch = lock_->epoch();
     QUOIN_TRY(DecidePendingSnapshots());
@@ -273,7 +276,6 @@ Status Vdi::Recover() {
   }
   // In any case others must see what was flushed, published or not.
   head_changed_ = true;
-  pinned_ = true;  // perhaps; it goes once what is recorded is published
   if (lock_->predecessor() != WriterLock::Predecessor::kDiedElsewhere) return {};
   QUOIN_ASSIGN(const std::shared_ptr<Layer> new_head, MakeHead(state_.vdi.size_bytes));
   LayerRecord old_head = *FindLayer(state_.vdi.head_seq);

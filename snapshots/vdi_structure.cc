@@ -365,7 +365,7 @@ Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& s
 
 Result<bool> Vdi::ShareRange(const std::string& source_folder, const VdiState& source_state,
                              uint32_t source_top, uint64_t source_size, uint64_t offset,
-                             uint64_t end) {
+                             uint64_t end, bool may_adopt) {
   MutexLock lock(state_mutex_);
   QUOIN_TRY(RequireOwner());
   QUOIN_TRY(CheckWritable());
@@ -381,7 +381,7 @@ Result<bool> Vdi::ShareRange(const std::string& source_folder, const VdiState& s
     QUOIN_ASSIGN(const bool same, SharesStack(source_folder, source_state, source_top));
     if (!same) return false;
   } else {
-    if (!data_.below().empty() || !state_.snapshots.empty()) return false;
+    if (!may_adopt || !data_.below().empty() || !state_.snapshots.empty()) return false;
     QUOIN_ASSIGN(const bool adopted, AdoptStack(source_folder, source_state, source_top));
     if (!adopted) return false;
   }

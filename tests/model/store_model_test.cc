@@ -50,6 +50,10 @@ class StoreModel {
     if (::testing::Test::HasFatalFailure()) return;
     for (auto& [name, vdi] : vdis_) CompareAll(name, vdi);
     Restart();
+    Collect();
+    if (operations >= kDefaultOperations) {
+      EXPECT_GT(freed_bytes_, 0u) << "no collection had anything to do";
+    }
     for (auto& [name, vdi] : vdis_) CompareAll(name, vdi);
   }
 
@@ -114,7 +118,8 @@ class StoreModel {
     if (kind < 990) return Close();
     if (kind < 992) return CompareOne();
     if (kind < 993) return Seal();
-    if (kind < 995) return Restart();
+    if (kind < 994) return Collect();
+    if (kind < 996) return Restart();
     return Create();
   }
 
@@ -325,6 +330,20 @@ class StoreModel {
     }
   }
 
+  // Whatever is removed, nothing that anybody can see changes, then and after a restart.
+  void Collect() {
+    CollectOptions options;
+    options.grace = std::chrono::milliseconds(0);
+    options.reserve_bytes = 0;
+    options.min_live_percent = Below(101);
+    ASSERT_OK_AND_ASSIGN(const CollectReport report, store_->Collect(options));
+    ASSERT_EQ(report.unreadable_packs, 0u);
+    ASSERT_EQ(report.waiting_bytes, 0u);
+    freed_bytes_ += report.freed_bytes;
+    for (auto& [name, vdi] : vdis_) CompareAll(name, vdi);
+    if (OneIn(4)) Restart();
+  }
+
   void Restart() {
     for (auto& [name, vdi] : vdis_) {
       ASSERT_OK(vdi.handle.Close());
@@ -419,6 +438,7 @@ class StoreModel {
   std::map<std::string, ModelVdi> vdis_;
   std::map<Digest, Digest> digests_;  // of all bytes, and as told
   uint64_t next_name_ = 0;
+  uint64_t freed_bytes_ = 0;
 };
 
 TEST(StoreModelTest, RandomOperationsMatchADiskInMemory) {

@@ -23,6 +23,7 @@ inline HostIdentity TestHost(uint8_t number = 1) {
 inline StoreOptions TestOptions() {
   StoreOptions options;
   options.ownership_wait = std::chrono::milliseconds(0);
+  options.collector_wait = std::chrono::milliseconds(0);
   return options;
 }
 

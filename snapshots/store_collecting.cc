@@ -1,0 +1,69 @@
+// Collecting garbage, on demand and in the background.
+#include <spdlog/spdlog.h>
+
+#include "snapshots/background_collector.h"
+#include "snapshots/collector.h"
+#include "snapshots/store_shared.h"
+
+namespace quoin {
+
+Result<CollectReport> Store::Collect(const CollectOptions& options) {
+  Collector collector(shared_->environment, options);
+  return collector.Run();
+}
+
+BackgroundCollector::BackgroundCollector(Store& store, StoreEnvironment& environment)
+    : store_(store), environment_(environment), thread_([this] { Run(); }) {}
+
+BackgroundCollector::~BackgroundCollector() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+// Between half and one and a half times the interval, by chance, so that hosts that were started
+// together do not collect together.
+std::chrono::milliseconds BackgroundCollector::Pause() {
+  const auto interval = std::chrono::duration_cast<std::chrono::milliseconds>(kCollectInterval);
+  return interval / 2 + std::chrono::milliseconds(Id::Random().Prefix() %
+                                                  static_cast<uint64_t>(interval.count()));
+}
+
+void BackgroundCollector::Run() {
+  uint64_t seen = 0;      // removals
+  bool unfinished = false;  // something was declared dead and is to be removed
+  while (!stopping_) {
+    {
+      MutexLock lock(mutex_);
+      const auto due = std::chrono::steady_clock::now() + Pause();
+      while (!stopping_) {
+        const auto left = due - std::chrono::steady_clock::now();
+        if (left <= left.zero()) break;
+        changed_.WaitFor(mutex_, left);
+      }
+    }
+    const uint64_t removals = environment_.removals.load();
+    if (stopping_ || (removals == seen && !unfinished)) continue;
+    CollectOptions options;
+    options.stop = &stopping_;
+    const Result<CollectReport> collected = store_.Collect(options);
+    if (!collected) {
+      // Another host that collects does it for all.
+      if (collected.error().code != ErrorCode::kBusy) {
+        spdlog::warn("garbage is not collected: {}", collected.error().what);
+      }
+      continue;
+    }
+    seen = removals;
+    unfinished = collected->waiting_bytes > 0 && collected->packs_without_room == 0;
+    if (collected->freed_bytes > 0) {
+      spdlog::info("collected garbage: {} packs removed, {} rewritten, {} bytes freed",
+                   collected->removed_packs, collected->rewritten_packs, collected->freed_bytes);
+    }
+  }
+}
+
+}  // namespace quoin

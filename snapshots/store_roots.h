@@ -1,0 +1,67 @@
+// All maps that anything in a store refers to: the pins of owners, then the published state of each
+// VDI, in whatever folder it lies. Read once without a lock, and again, as far as it has changed, while
+// nobody may refer to anything new. One thread; changes nothing but to make durable what it has seen.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "blockstore/base/file_system.h"
+#include "blockstore/maps/map_root.h"
+#include "metadata/names.h"
+#include "metadata/store_layout.h"
+#include "metadata/vdi_records.h"
+
+namespace quoin {
+
+class StoreRoots {
+ public:
+  struct Root {
+    MapRoot map;
+    Id vdi;
+  };
+
+  StoreRoots(FileSystem& file_system, const StoreLayout& layout)
+      : file_system_(file_system), layout_(layout) {}
+
+  // The roots that no earlier call has returned. An error, which names the VDI, if a pin or a
+  // published state cannot be read: what it refers to is not known then.
+  Result<std::vector<Root>> Read();
+  // All that was read is durable after it: nothing older comes back after a power cut.
+  Status MakeDurable();
+
+  // True for a snapshot that is there, and for any of a VDI whose owner has a pin.
+  bool IsSnapshot(const Id& vdi, const Id& snapshot) const;
+  // Pins of VDIs that are gone. To be asked after a Read under the exclusive lock.
+  std::vector<Id> LostPins() const;
+
+  struct Vdi {
+    FileIdentity file;
+    int64_t ctime_ns = 0;
+    bool in_place = false;  // in its final folder
+    VdiState state;
+  };
+  const std::map<Id, Vdi>& vdis() const { return vdis_; }
+  std::string TitleOf(const Id& vdi) const;
+
+ private:
+  enum class Found { kRead, kGone, kMoved };
+
+  Status ReadOnce(bool* moved);
+  Result<Found> ReadVdi(const Id& id, const std::string& suffix);
+  void Add(const Id& vdi, const MapRoot& map);
+
+  FileSystem& file_system_;
+  const StoreLayout& layout_;
+  std::set<Id> pinned_;
+  std::map<Id, Vdi> vdis_;
+  std::set<Id> seen_;  // by the last Read
+  std::set<Id> unsynced_;  // of which the folders are to be synced
+  std::set<SlotLocation> known_;
+  std::vector<Root> added_;
+};
+
+}  // namespace quoin
