@@ -41,6 +41,12 @@ struct CollectReport {
   uint64_t dead_pack_bytes = 0;
   uint64_t sparse_packs = 0;
   uint64_t sparse_pack_dead_bytes = 0;
+  // Of what is alive: blocks referred to, the frames that hold them, those that hold records; and what
+  // packs take beside their frames.
+  uint64_t unique_blocks = 0;
+  uint64_t block_bytes = 0;
+  uint64_t record_bytes = 0;
+  uint64_t table_bytes = 0;
   // All garbage, worth it or not.
   uint64_t garbage_bytes = 0;
 

@@ -139,11 +139,17 @@ Status Collector::LookInto(const Id& id) {
     if (frame.kind() == FrameKindOf(RecordKind::kRoot) && IsLiveRecord(id, frame.first_slot())) {
       marks_.Mark({id, frame.first_slot()});
     }
-    if (marks_.AnyOf(id, frame.first_slot(), frame.end_slot())) continue;
+    const uint32_t live = marks_.CountOf(id, frame.first_slot(), frame.end_slot());
+    if (live > 0) {
+      report_.unique_blocks += frame.holds_blocks() ? live : 0;
+      (frame.holds_blocks() ? report_.block_bytes : report_.record_bytes) += bytes;
+      continue;
+    }
     garbage.dead.push_back({frame.first_slot(), frame.end_slot(), bytes});
   }
   report_.pack_bytes += garbage.file_bytes;
   report_.garbage_bytes += garbage.DeadBytes();
+  if (!garbage.IsWhole()) report_.table_bytes += garbage.file_bytes - garbage.frame_bytes;
   if (IsWorthIt(garbage)) garbage_.push_back(std::move(garbage));
   return {};
 }

@@ -26,6 +26,8 @@ class Collector {
   // kCorrupt and other errors if something that refers to packs cannot be read: nothing is removed
   // then. A store that is too full to rewrite packs is no error.
   Result<CollectReport> Run();
+  // After a Run.
+  const StoreRoots& roots() const { return roots_; }
 
  private:
   // Frames of which no slot is referred to.

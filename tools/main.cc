@@ -7,6 +7,7 @@
 #include "tools/daemon_log.h"
 #include "tools/invocation.h"
 #include "tools/units.h"
+#include "tools/verbs_gc.h"
 #include "tools/verbs_lock.h"
 #include "tools/verbs_mount.h"
 #include "tools/verbs_pack.h"
@@ -64,6 +65,7 @@ int main(int argc, char** argv) {
   quoin::AddStoreVerbs(app, invocation);
   quoin::AddMountVerbs(app, invocation);
   quoin::AddPackVerbs(app, invocation);
+  quoin::AddGarbageVerbs(app, invocation);
   quoin::AddVdiVerbs(app, invocation);
   quoin::AddSnapshotVerbs(app, invocation);
   quoin::AddLockVerbs(app, invocation);

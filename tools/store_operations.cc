@@ -279,6 +279,71 @@ Result<Json> Import(Store& store, const StoreRequest& request) {
   return VdiJson(request.vdi, info);
 }
 
+// --- garbage, space ------------------------------------------------------------------------------
+
+Result<Json> Collect(Store& store, const StoreRequest& request) {
+  CollectOptions options;
+  options.dry_run = request.dry_run;
+  options.grace = std::chrono::milliseconds(request.grace_ms);
+  QUOIN_ASSIGN(const CollectReport report, store.Collect(options));
+  using Milliseconds = std::chrono::duration<double, std::milli>;
+  return Json{{"dry_run", request.dry_run},
+              {"vdis", report.vdis},
+              {"maps", report.maps},
+              {"packs", report.packs},
+              {"pack_bytes", report.pack_bytes},
+              {"unreadable_packs", report.unreadable_packs},
+              {"garbage_bytes", report.garbage_bytes},
+              {"dead_packs", report.dead_packs},
+              {"dead_pack_bytes", report.dead_pack_bytes},
+              {"sparse_packs", report.sparse_packs},
+              {"sparse_pack_dead_bytes", report.sparse_pack_dead_bytes},
+              {"removed_packs", report.removed_packs},
+              {"rewritten_packs", report.rewritten_packs},
+              {"packs_without_room", report.packs_without_room},
+              {"freed_bytes", report.freed_bytes},
+              {"waiting_bytes", report.waiting_bytes},
+              {"marked_blocks", report.blocks},
+              {"mark_milliseconds", Milliseconds(report.mark_time).count()},
+              {"hold_milliseconds", Milliseconds(report.hold_time).count()}};
+}
+
+Result<Json> MeasureSpace(Store& store, const StoreRequest& request) {
+  QUOIN_ASSIGN(const SpaceReport report, store.MeasureSpace(request.details));
+  Json json{{"logical_bytes", report.logical_bytes},
+            {"unique_bytes", report.unique_bytes},
+            {"shared_bytes", report.shared_bytes},
+            {"stored_bytes", report.stored_bytes},
+            {"layer_bytes", report.layer_bytes},
+            {"reclaimable_bytes", report.reclaimable_bytes},
+            {"metadata_bytes", report.map_bytes + report.table_bytes + report.database_bytes},
+            {"map_bytes", report.map_bytes},
+            {"table_bytes", report.table_bytes},
+            {"database_bytes", report.database_bytes},
+            {"packs", report.packs},
+            {"pack_bytes", report.pack_bytes}};
+  if (!request.details) return json;
+  Json list = Json::array();
+  for (const VdiSpace& vdi : report.vdis) {
+    Json snapshots = Json::array();
+    for (const SnapshotSpace& snapshot : vdi.snapshots) {
+      snapshots.push_back(Json{{"name", snapshot.name},
+                               {"logical_bytes", snapshot.logical_bytes},
+                               {"freed_bytes", snapshot.freed_bytes}});
+    }
+    list.push_back(Json{{"name", store.NameOf(vdi.id).value_or(vdi.id.ToString())},
+                        {"id", vdi.id.ToString()},
+                        {"logical_bytes", vdi.logical_bytes},
+                        {"unique_bytes", vdi.unique_bytes},
+                        {"layer_bytes", vdi.file_bytes},
+                        {"snapshots", std::move(snapshots)}});
+  }
+  std::sort(list.begin(), list.end(),
+            [](const Json& a, const Json& b) { return TextOf(a, "name") < TextOf(b, "name"); });
+  json["vdis"] = std::move(list);
+  return json;
+}
+
 // --- locks ---------------------------------------------------------------------------------------
 
 Result<Json> ListLocks(Store& store, const StoreRequest& request) {
@@ -372,6 +437,9 @@ constexpr std::array kOperations = {
               [](const StoreRequest& r) {
                 return fmt::format("import {} as {}", r.path, Shown(r.vdi));
               }},
+    Operation{"gc", Collect, [](const StoreRequest&) { return std::string("collect garbage"); }},
+    Operation{"df", MeasureSpace,
+              [](const StoreRequest&) { return std::string("measure what takes space"); }},
     Operation{"lock ls", ListLocks, [](const StoreRequest&) { return std::string("list locks"); }},
     Operation{"lock show", ShowLock,
               [](const StoreRequest& r) { return "show the lock of " + Shown(r.vdi); }},

@@ -64,7 +64,9 @@ Json StoreRequest::ToJson() const {
             {"allow_shrink", allow_shrink},
             {"protect", protect},
             {"details", details},
-            {"all", all}};
+            {"all", all},
+            {"dry_run", dry_run},
+            {"grace_ms", grace_ms}};
   Json list = Json::array();
   for (const SnapshotName& name : snapshots) {
     list.push_back(Json{{"vdi", name.vdi}, {"snapshot", name.snapshot}});
@@ -95,6 +97,8 @@ Result<StoreRequest> StoreRequest::FromJson(const Json& json) {
   reader.Read("protect", request.protect);
   reader.Read("details", request.details);
   reader.Read("all", request.all);
+  reader.Read("dry_run", request.dry_run);
+  reader.ReadNumber("grace_ms", request.grace_ms);
   if (!reader.wrong().empty()) {
     return Fail(
         ErrorCode::kInvalid,

@@ -32,6 +32,8 @@ struct StoreRequest {
   bool protect = false;
   bool details = false;  // of each VDI of a listing
   bool all = false;      // list also what is uninteresting
+  bool dry_run = false;
+  uint64_t grace_ms = 0;  // of "gc"
 
   Json ToJson() const;
   // kInvalid for another protocol, a missing verb, or a member of the wrong kind.

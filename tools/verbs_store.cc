@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "blockstore/base/posix_file_system.h"
+#include "metadata/reserve_file.h"
 #include "metadata/superblock.h"
 #include "snapshots/store_check.h"
 #include "tools/storage_probes.h"
@@ -22,7 +23,11 @@ int Initialise(const std::string& directory, const std::string& compression) {
   PosixFileSystem file_system;
   const std::string root = RealPath(directory);
   const Result<Superblock> made = InitialiseStore(file_system, root, compression);
-  if (made) return kDone;
+  if (made) {
+    // Without it the store is as good, until it is full.
+    (void)MakeReserve(file_system, StoreLayout(root), kReserveBytes);
+    return kDone;
+  }
   return Report(InForm(made.error(), "make a store in " + root), kFailed);
 }
 

@@ -244,6 +244,15 @@ void MakeWritten(World& world, const std::string& name, const std::vector<std::b
   ASSERT_OK(world.handle->Flush());
 }
 
+CollectOptions CollectAll() {
+  CollectOptions options;
+  options.grace = std::chrono::milliseconds(0);
+  options.patience = std::chrono::milliseconds(0);
+  options.reserve_bytes = 4 * kBlockBytes;
+  options.min_live_percent = 100;
+  return options;
+}
+
 // Each sector is the old or the new one; each whole block too where the head did not own it.
 void ExpectOldOrNew(const std::vector<std::byte>& got, const std::vector<std::byte>& old_bytes,
                     const std::vector<std::byte>& new_bytes, uint64_t unit) {
@@ -554,6 +563,44 @@ std::vector<Scenario> Scenarios() {
                    std::vector<std::byte> whole = kOld;
                    whole.resize(2 * kSize);
                    ExpectOldOrNew(got, whole, std::vector<std::byte>(2 * kSize), kBlockBytes);
+                 }});
+  // Of what was sealed, one pack is garbage and another one mostly; what is left of a VDI and of a
+  // clone reads as before, and the next collection ends what this one began.
+  all.push_back({"Collect",
+                 [](World& w) {
+                   MakeWritten(w, "gone", kNew);
+                   ASSERT_OK(w.handle.Close());
+                   ASSERT_OK(w.store->SealVdi(w.IdOf("gone"), true));
+                   MakeWritten(w, "a", kOld);
+                   ASSERT_OK(w.handle.Close());
+                   ASSERT_OK(w.store->SealVdi(w.IdOf("a"), true));
+                   ASSERT_OK(w.store->CreateSnapshots({{"a", "s"}}));
+                   ASSERT_OK(w.OpenHandle("a"));
+                   ASSERT_OK(w.handle->Zero(0, kSize / 2));
+                   ASSERT_OK(w.handle.Close());
+                   ASSERT_OK(w.store->CreateSnapshots({{"a", "t"}}));
+                   ASSERT_OK(w.store->SealVdi(w.IdOf("a"), true));
+                   ASSERT_OK(w.store->CloneVdi(w.IdOf("a"), "t", "clone", {}));
+                   ASSERT_OK(w.store->RemoveSnapshot(w.IdOf("a"), "s"));
+                   ASSERT_OK(w.store->RemoveVdi("gone", false));
+                 },
+                 [](World& w) -> Status {
+                   const auto collected = w.store->Collect(CollectAll());
+                   return collected ? Status{} : Failure(collected.error());
+                 },
+                 [](World& w, bool) {
+                   std::vector<std::byte> expected = kOld;
+                   std::fill_n(expected.begin(), kSize / 2, std::byte{0});
+                   for (int round = 0; round < 2; ++round) {
+                     EXPECT_EQ(w.ContentOf("a"), expected);
+                     EXPECT_EQ(w.SnapshotContent("a", "t"), expected);
+                     EXPECT_EQ(w.ContentOf("clone"), expected);
+                     ASSERT_OK(w.store->Collect(CollectAll()));
+                   }
+                   const auto left = w.store->Collect(CollectAll());
+                   ASSERT_OK(left);
+                   EXPECT_EQ(left->garbage_bytes, 0u);
+                   EXPECT_EQ(left->packs, 2u);
                  }});
   // The owner dies; the machine stops while the next owner takes over.
   all.push_back({"TakeOver",

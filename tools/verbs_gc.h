@@ -1,0 +1,10 @@
+// gc, df: garbage, and what takes space.
+#pragma once
+
+#include "tools/invocation.h"
+
+namespace quoin {
+
+void AddGarbageVerbs(CLI::App& app, Invocation& invocation);
+
+}  // namespace quoin
