@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/published.h"
@@ -17,6 +18,12 @@ namespace {
 
 // Rows of a frozen layer that are forgotten in one transaction, between which flushes may come.
 constexpr uint64_t kForgetRowsPerTransaction = 2048;
+// Regions that are recorded in one transaction: 128 GiB of a disk, some hundred kilobytes. More come
+// together only by discards of many terabytes.
+constexpr size_t kRegionsPerTransaction = 8192;
+// After so many transactions the regions that are left are recorded in one, however many: they are
+// those that are changed again and again meanwhile.
+constexpr int kMaxRecordTransactions = 2 * kMaxVdiRegions / kRegionsPerTransaction;
 
 }  // namespace
 
@@ -145,20 +152,34 @@ Status Vdi::Flush() {
 // A crash before 3 leaves the recorded state: blocks that were not owned then are looked up below
 // as before, so they show their old content; blocks that were show the old or the new bytes.
 Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapshots) {
+  for (int n = 1;; ++n) {
+    const size_t limit = n < kMaxRecordTransactions ? kRegionsPerTransaction
+                                                    : std::numeric_limits<size_t>::max();
+    QUOIN_ASSIGN(const bool is_last, RecordSome(extent, new_snapshots, limit));
+    if (is_last) return {};
+  }
+}
+
+Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& new_snapshots,
+                             size_t limit_regions) {
   struct Taken {
     std::shared_ptr<Layer> layer;
     uint32_t seq;
     std::vector<RegionRecord> regions;
   };
   std::vector<Taken> taken;
+  size_t room = limit_regions;
   const auto take = [&](const std::shared_ptr<Layer>& layer) QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     const auto record = std::find_if(state_.layers.begin(), state_.layers.end(), [&](const auto& l) {
       return l.name == layer->location().name;
     });
-    taken.push_back({layer, record->seq, layer->ownership().TakeDirty()});
+    std::vector<RegionRecord> regions = layer->ownership().TakeDirty(room);
+    room -= regions.size();
+    taken.push_back({layer, record->seq, std::move(regions)});
   };
   for (const auto& layer : unrecorded_) take(layer);
   if (extent == Extent::kWithHead) take(data_.head());
+  const bool is_last = room > 0;
   const auto put_back = [&taken] {
     for (const Taken& t : taken) t.layer->ownership().MarkDirty(t.regions);
   };
@@ -174,7 +195,7 @@ Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapsho
       return Poison(synced.error());
     }
   }
-  if (!changed) return {};
+  if (!changed) return true;
 
   VdiRecord vdi = state_.vdi;
   vdi.size_bytes = size_bytes;
@@ -194,7 +215,7 @@ Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapsho
       if (!t.regions.empty()) QUOIN_TRY(transaction.PutOwnership(t.seq, t.regions));
     }
     for (const SnapshotRecord& snapshot : new_snapshots) {
-      QUOIN_TRY(transaction.PutSnapshot(snapshot));
+      if (is_last) QUOIN_TRY(transaction.PutSnapshot(snapshot));
     }
     QUOIN_TRY(transaction.PutVdi(vdi));
     return transaction.Commit();
@@ -203,12 +224,13 @@ Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapsho
     put_back();
     // A full store has changed nothing: the same can be tried again. After any other failure
     // nobody knows what the storage kept.
-    if (committed.error().code == ErrorCode::kNoSpace) return committed;
+    if (committed.error().code == ErrorCode::kNoSpace) return Failure(committed.error());
     return Poison(committed.error());
   }
   state_.vdi = vdi;
   vdi_row_changed_ = false;
   head_changed_ = true;
+  if (!is_last) return false;
   state_.snapshots.insert(state_.snapshots.end(), new_snapshots.begin(), new_snapshots.end());
   for (const auto& layer : unrecorded_) {
     QUOIN_TRY(layer->Freeze());
@@ -216,7 +238,7 @@ Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapsho
   }
   unrecorded_.clear();
   publish_needed_ |= !new_snapshots.empty();
-  return {};
+  return true;
 }
 
 // ------------------------------------------------------------------------------- publishing

@@ -101,6 +101,10 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // the VDI's row, and these snapshots, in one transaction.
   Status Record(Extent extent, const std::vector<SnapshotRecord>& new_snapshots)
       QUOIN_REQUIRES(state_mutex_);
+  // One transaction of it, with so many regions at most; true if that was the last, which has the
+  // snapshots. One before it leaves what a crash may leave of a flush that was not answered.
+  Result<bool> RecordSome(Extent extent, const std::vector<SnapshotRecord>& new_snapshots,
+                          size_t limit_regions) QUOIN_REQUIRES(state_mutex_);
   // Publishes what frozen layers and snapshots there are, without the head.
   Status Publish() QUOIN_REQUIRES(state_mutex_);
   VdiState PublishableState() const QUOIN_REQUIRES(state_mutex_);

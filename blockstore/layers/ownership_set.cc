@@ -213,19 +213,25 @@ void OwnershipSet::Set(uint64_t first, uint64_t count, BlockState state) {
   }
 }
 
-std::vector<RegionRecord> OwnershipSet::TakeDirty() {
+std::vector<RegionRecord> OwnershipSet::TakeDirty(size_t limit) {
   std::vector<RegionRecord> records;
-  if (!any_dirty_.exchange(false, std::memory_order_acq_rel)) return records;
+  if (limit == 0 || !any_dirty_.exchange(false, std::memory_order_acq_rel)) return records;
   for (uint64_t n = 0; n < kNodes; ++n) {
     Node* node = nodes_[n].load(std::memory_order_acquire);
     if (node == nullptr || !node->any_dirty.exchange(false, std::memory_order_acq_rel)) continue;
     for (size_t w = 0; w < node->dirty.size(); ++w) {
       uint64_t bits = node->dirty[w].exchange(0, std::memory_order_acq_rel);
-      for (; bits != 0; bits &= bits - 1) {
+      for (; bits != 0 && records.size() < limit; bits &= bits - 1) {
         const uint64_t region =
             n * kNodeRegions + w * 64 + static_cast<uint64_t>(std::countr_zero(bits));
         records.push_back({static_cast<uint32_t>(region), EncodeRegion(region)});
       }
+      if (records.size() < limit) continue;
+      // Back in the order of MarkRegionDirty; what comes after has kept its marks.
+      if (bits != 0) node->dirty[w].fetch_or(bits, std::memory_order_acq_rel);
+      node->any_dirty.store(true, std::memory_order_release);
+      any_dirty_.store(true, std::memory_order_release);
+      return records;
     }
   }
   return records;

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -63,8 +64,9 @@ class OwnershipSet {
   uint64_t owned_blocks() const { return owned_blocks_.load(std::memory_order_relaxed); }
 
   // Regions changed since they were last taken, with their present states. Call before the layer's
-  // data is synced and record the result after: every block in it was written before the call.
-  std::vector<RegionRecord> TakeDirty();
+  // data is synced and record the result after: every block in it was written before the call. At
+  // most `limit` of them; exactly so many means that there may be more.
+  std::vector<RegionRecord> TakeDirty(size_t limit = std::numeric_limits<size_t>::max());
   // Puts regions back that could not be recorded.
   void MarkDirty(const std::vector<RegionRecord>& records);
   bool has_dirty() const { return any_dirty_.load(std::memory_order_acquire); }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -365,6 +366,31 @@ TEST(OwnershipSetTest, ManyThreadsBeginOneRegionTogether) {
   }
   EXPECT_EQ(set.data_blocks(), kRegions * kThreads);
   EXPECT_EQ(set.owned_blocks(), kRegions / 2 * (kRegionBlocks + kThreads));
+}
+
+TEST(OwnershipSetTest, DirtyRegionsAreTakenInPortionsAndNoneIsLost) {
+  OwnershipSet set;
+  std::set<uint32_t> expected;
+  for (uint64_t region = 3; region < kMaxVdiRegions; region += 700'001) {
+    for (const uint64_t neighbour : {region, region + 1, region + 40}) {
+      set.Set(neighbour * kRegionBlocks + 5, 1, BlockState::kData);
+      expected.insert(static_cast<uint32_t>(neighbour));
+    }
+  }
+  EXPECT_TRUE(set.TakeDirty(0).empty());
+  for (const size_t limit : {size_t{1}, size_t{2}, size_t{5}, expected.size()}) {
+    SCOPED_TRACE(limit);
+    std::vector<RegionRecord> all;
+    std::vector<RegionRecord> some;
+    do {
+      some = set.TakeDirty(limit);
+      EXPECT_LE(some.size(), limit);
+      all.insert(all.end(), some.begin(), some.end());
+    } while (some.size() == limit);
+    EXPECT_EQ(all.size(), expected.size());
+    for (const RegionRecord& record : all) EXPECT_EQ(expected.count(record.region), 1u);
+    set.MarkDirty(all);
+  }
 }
 
 TEST(OwnershipSetTest, ChangesBesideTakeDirtyAreTakenThenOrLater) {
