@@ -129,19 +129,27 @@ void DataPath::Own(uint64_t first, uint64_t count, BlockState state) {
   head_->ownership().Set(first, count, state);
 }
 
+// In pieces, between which a snapshot may come: it need not wait for a discard of a whole disk.
 Status DataPath::Zero(uint64_t offset, uint64_t length) {
-  RequestGate::Pass pass(gate_);
-  if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
   const uint64_t size = size_bytes();
-  if (offset >= size) return {};
-  const uint64_t end = offset + std::min(length, size - offset);
+  const uint64_t end = offset < size ? offset + std::min(length, size - offset) : offset;
+  do {
+    RequestGate::Pass pass(gate_);
+    if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+    const uint64_t piece_end = std::min(end, (offset / kZeroPieceBytes + 1) * kZeroPieceBytes);
+    QUOIN_TRY(ZeroPiece(offset, piece_end));
+    offset = piece_end;
+  } while (offset < end);
+  return {};
+}
+
+Status DataPath::ZeroPiece(uint64_t offset, uint64_t end) {
+  if (offset == end) return {};
   const uint64_t first_whole = BlocksOf(offset);
   const uint64_t end_whole = end / kBlockBytes;
   if (end_whole < first_whole) return ZeroPart(offset, end - offset);
   QUOIN_TRY(ZeroPart(offset, first_whole * kBlockBytes - offset));
-  for (uint64_t at = first_whole; at < end_whole; at += kZeroPieceBlocks) {
-    QUOIN_TRY(ZeroBlocks(at, std::min(kZeroPieceBlocks, end_whole - at)));
-  }
+  if (end_whole > first_whole) QUOIN_TRY(ZeroBlocks(first_whole, end_whole - first_whole));
   const uint64_t tail = end_whole * kBlockBytes;
   return tail < end ? ZeroFront(tail, end) : Status{};
 }
@@ -168,6 +176,34 @@ Status DataPath::ZeroPart(uint64_t offset, uint64_t length) {
   return WriteFirst(offset, zeros);
 }
 
+// With the range held: the blocks read as zeros, and are owned as such where data lies below. Where
+// that is scattered over a region that goes as a whole, the region is owned as a whole: that takes a
+// mark instead of a map of its blocks.
+Status DataPath::HideBelow(uint64_t first, uint64_t end, bool is_counted) {
+  for (uint64_t at = first; at < end;) {
+    QUOIN_ASSIGN(const VisibleRun under, below_.Resolve(at, end - at));
+    uint64_t next = at + under.count;
+    bool has_data = under.state == BlockState::kData;
+    const uint64_t region_end = at + kRegionBlocks;
+    const uint64_t last_border = next / kRegionBlocks * kRegionBlocks;
+    if (at % kRegionBlocks == 0 && next < region_end && region_end <= end) {
+      next = region_end;
+      QUOIN_ASSIGN(const uint64_t found, FindBlock(nullptr, below_, at, next, true));
+      has_data = found < next;
+    } else if (next < end && last_border > at) {
+      next = last_border;  // what follows may be a region that goes as a whole
+    }
+    if (has_data && is_counted) {
+      Own(at, next - at, BlockState::kZero);
+    } else {
+      head_->ownership().Set(at, next - at,
+                             has_data ? BlockState::kZero : BlockState::kAbsent);
+    }
+    at = next;
+  }
+  return {};
+}
+
 // Whole blocks: first they read as zeros, then their space goes. Where nothing lies below they need
 // not be owned at all.
 Status DataPath::ZeroBlocks(uint64_t first, uint64_t count) {
@@ -177,15 +213,7 @@ Status DataPath::ZeroBlocks(uint64_t first, uint64_t count) {
   head_->ownership().ForEachRun(first, end, [&](uint64_t at, uint64_t n, BlockState state) {
     if (state == BlockState::kData) data_runs.emplace_back(at, n);
   });
-  for (uint64_t at = first; at < end;) {
-    QUOIN_ASSIGN(const VisibleRun under, below_.Resolve(at, end - at));
-    if (under.state == BlockState::kData) {
-      Own(at, under.count, BlockState::kZero);
-    } else {
-      head_->ownership().Set(at, under.count, BlockState::kAbsent);
-    }
-    at += under.count;
-  }
+  QUOIN_TRY(HideBelow(first, end, true));
   for (const auto& [at, n] : data_runs) {
     const uint64_t offset = at * kBlockBytes;
     QUOIN_TRY(head_->PunchHole(offset, std::min(n * kBlockBytes, size_bytes() - offset)));
@@ -273,13 +301,7 @@ Status DataPath::CutOffBelow() {
     QUOIN_TRY(WriteFirst(start, kept));
   }
   // Never counted as visible, so not counted as covered either.
-  for (uint64_t at = BlocksOf(size); at < kMaxVdiBlocks;) {
-    QUOIN_ASSIGN(const VisibleRun under, below_.Resolve(at, kMaxVdiBlocks - at));
-    if (under.state == BlockState::kData) {
-      head_->ownership().Set(at, under.count, BlockState::kZero);
-    }
-    at += under.count;
-  }
+  QUOIN_TRY(HideBelow(BlocksOf(size), kMaxVdiBlocks, false));
   return {};
 }
 

@@ -69,16 +69,18 @@ class DataPath {
   Status CutOffBelow();
 
  private:
-  static constexpr uint64_t kZeroPieceBlocks = uint64_t{1} << 18;  // 1 GiB a range lock
+  static constexpr uint64_t kZeroPieceBytes = uint64_t{1} << 30;  // under one range lock
 
   bool HeadOwnsData(uint64_t first, uint64_t count) const;
   Status WriteFirst(uint64_t offset, std::span<const std::byte> bytes);
   bool StaysHole(uint64_t block, std::span<const std::byte> bytes) const;
   Status WritePart(uint64_t offset, std::span<const std::byte> bytes);
   Status WriteWholeBlocks(uint64_t first, std::span<const std::byte> bytes);
+  Status ZeroPiece(uint64_t offset, uint64_t end);
   Status ZeroPart(uint64_t offset, uint64_t length);
   Status ZeroFront(uint64_t offset, uint64_t end);
   Status ZeroBlocks(uint64_t first, uint64_t count);
+  Status HideBelow(uint64_t first, uint64_t end, bool is_counted);
   void Own(uint64_t first, uint64_t count, BlockState state);
   Result<uint64_t> Seek(uint64_t offset, bool data);
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -183,6 +184,50 @@ TEST_F(DataPathTest, ADiscardUpToTheEndSparesWhatIsWrittenBehindThatEndMeanwhile
       EXPECT_TRUE(Read(kBegin, kEnd - kBegin) == std::string(kEnd - kBegin, '\0'));
     }
   }
+}
+
+// Data that is scattered over a large disk must not cost a map of blocks a region to discard.
+TEST_F(DataPathTest, ADiscardOverScatteredDataOwnsWholeRegions) {
+  constexpr uint64_t kRegions = kDiskBytes / kRegionBytes;
+  for (uint64_t region = 0; region < kRegions; ++region) {
+    Write(region * kRegionBytes + 7 * kBlockBytes, PatternOf(1, kBlockBytes));
+    Write(region * kRegionBytes + 90 * kBlockBytes, PatternOf(1, 3 * kBlockBytes));
+  }
+  Snapshot("2-1");
+  // From the middle of the first region to the middle of the last one.
+  EXPECT_OK(data_.Zero(8 * kBlockBytes, kDiskBytes - kRegionBytes));
+  const std::vector<RegionRecord> records = data_.head()->ownership().TakeDirty();
+  ASSERT_EQ(records.size(), kRegions);
+  for (size_t i = 1; i + 1 < kRegions; ++i) EXPECT_EQ(records[i].runs.size(), 3u) << i;
+  EXPECT_EQ(data_.data_blocks(), 1 + 3u);
+  EXPECT_EQ(Read(7 * kBlockBytes, kBlockBytes), PatternOf(1, kBlockBytes));
+  EXPECT_EQ(Read(90 * kBlockBytes, 3 * kBlockBytes), std::string(3 * kBlockBytes, '\0'));
+  ASSERT_OK_AND_ASSIGN(const uint64_t data, data_.SeekData(8 * kBlockBytes));
+  EXPECT_EQ(data, kDiskBytes - kRegionBytes + 90 * kBlockBytes);
+  Write(2 * kRegionBytes, PatternOf(3, kBlockBytes));
+  EXPECT_EQ(data_.data_blocks(), 2 + 3u);
+}
+
+TEST_F(DataPathTest, ASnapshotNeedNotWaitForTheEndOfALongDiscard) {
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  data_.Replace({MakeHead("20-1"), {}, 4 * kGiB, 0});
+  EXPECT_OK(data_.head()->Resize(4 * kGiB));
+  for (uint64_t at = 0; at < 4; ++at) Write(at * kGiB, PatternOf(1, kBlockBytes));
+  std::atomic<int> punched{0};
+  int punched_before_snapshot = 0;
+  fs_.SetObserver([&](Call call, const std::string&) {
+    if (call != Call::kPunchHole || punched.fetch_add(1) > 0) return;
+    writer_ = std::thread([&] {
+      RequestGate::Closure closure(data_.gate());
+      punched_before_snapshot = punched;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  });
+  EXPECT_OK(data_.Zero(0, 4 * kGiB));
+  writer_.join();
+  fs_.SetObserver(nullptr);
+  EXPECT_EQ(punched, 4);
+  EXPECT_EQ(punched_before_snapshot, 1);
 }
 
 TEST_F(DataPathTest, WhatIsOnlyReadRefusesWrites) {
