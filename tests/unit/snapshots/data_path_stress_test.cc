@@ -102,7 +102,7 @@ class DataPathStressTest : public ::testing::Test {
     uint64_t in_head = 0;
     uint64_t owned = 0;
     for (uint64_t block = 0; block < kBlocks; ++block) {
-      const OwnedRun run = ResolveOver(data_.head().get(), data_.below(), block, 1);
+      const VisibleRun run = *ResolveOver(data_.head().get(), data_.below(), block, 1);
       data += run.state == BlockState::kData;
       const BlockState state = data_.head()->ownership().StateOf(block);
       in_head += state == BlockState::kData;
