@@ -275,8 +275,9 @@ class InterleavingTest : public CollectorTest {
  protected:
   // Of the blocks that were removed; with `beside`, others of the same pack stay alive.
   void MakeGarbage(bool beside) {
-    const std::string shared = Blocks(1, kBlocks);
-    const Id a = CreateSealed("a", beside ? shared + Blocks(150, 16) : shared);
+    // What stays alive is shared too: a run that begins in it must not be extended into what is dead.
+    const std::string shared = Blocks(1, kBlocks) + (beside ? Blocks(150, 32) : "");
+    const Id a = CreateSealed("a", shared);
     StoreOptions options = TestOptions();
     options.state_dir = *folder_ / "state";
     ASSERT_OK_AND_ASSIGN(other_, Store::Open(fs_, "/store", TestHost(2), options));
