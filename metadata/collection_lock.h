@@ -17,8 +17,8 @@
 //
 // A sealer remembers a generation with what it knows of packs (the index, references found so far).
 // Before it commits references it takes the lock shared; if the generation is another one then, it
-// asks DeadSince, forgets the dead, looks again, and only then commits. So nothing that a collector
-// declared dead under the exclusive lock is referred to afterwards.
+// asks DeadSince, or KnownDead. It refers to nothing that is in any list: what is dead may lie in its
+// pack for long. So nothing that a collector declared dead is referred to afterwards.
 //
 // Locks belong to handles: each hold has one of its own, so several threads may share the lock, and
 // a hold ends with its object or its process. All of CollectionLock is thread-safe, a hold is not;

@@ -98,10 +98,10 @@ Result<SealServices> Sealer::ServicesFor(bool in_background) {
   Result<std::shared_ptr<const DeadList>> dead = environment_.DeadUntil(generation);
   if (!dead) spdlog::warn("nothing is shared with what is stored already: {}", dead.error().what);
   return SealServices{
-          environment_.packs,
-          environment_.nodes,
-          dead ? environment_.Index() : nullptr,
-          dead.value_or(nullptr),
+      environment_.packs,
+      environment_.nodes,
+      dead ? environment_.Index() : nullptr,
+      dead.value_or(nullptr),
           environment_.compression,
           environment_.options.seal_threads,
           in_background,
