@@ -17,14 +17,15 @@ inline constexpr uint64_t kMaxDeadPackBytes = uint64_t{64} << 20;
 inline constexpr std::chrono::seconds kCollectGrace{60};
 
 struct CollectOptions {
-  bool dry_run = false;  // says what is dead, changes nothing
+  bool dry_run = false;                             // says what is dead, changes nothing
   std::chrono::milliseconds grace = kCollectGrace;  // by the storage's clock
   uint64_t min_live_percent = kMinLivePercent;
   uint64_t max_dead_pack_bytes = kMaxDeadPackBytes;
   uint64_t reserve_bytes = kReserveBytes;  // made again at the end; 0: none
   // How long to wait for those who commit references.
   std::chrono::milliseconds patience{60'000};
-  const std::atomic<bool>* stop = nullptr;  // the collection ends early, with kBusy, once it is true
+  const std::atomic<bool>* stop =
+      nullptr;  // the collection ends early, with kBusy, once it is true
 };
 
 // Bytes are those of files.
@@ -41,8 +42,8 @@ struct CollectReport {
   uint64_t dead_pack_bytes = 0;
   uint64_t sparse_packs = 0;
   uint64_t sparse_pack_dead_bytes = 0;
-  // Of what is alive: blocks referred to, the frames that hold them, those that hold records; and what
-  // packs take beside their frames.
+  // Of what is alive: blocks referred to, the frames that hold them, those that hold records; and
+  // what packs take beside their frames.
   uint64_t unique_blocks = 0;
   uint64_t block_bytes = 0;
   uint64_t record_bytes = 0;
@@ -53,7 +54,7 @@ struct CollectReport {
   uint64_t removed_packs = 0;
   uint64_t rewritten_packs = 0;
   uint64_t freed_bytes = 0;
-  uint64_t waiting_bytes = 0;  // declared dead, and freed by a later collection
+  uint64_t waiting_bytes = 0;       // declared dead, and freed by a later collection
   uint64_t packs_without_room = 0;  // that there was no space to rewrite
   std::chrono::nanoseconds mark_time{0};
   std::chrono::nanoseconds hold_time{0};  // in which nobody could commit references

@@ -80,8 +80,8 @@ Result<CollectReport> Collector::RunAlone() {
   return report_;
 }
 
-// Whoever publishes packs commits references to them before letting go of the lock. So what is there
-// while nobody holds it is referred to by now, or is garbage of a crash.
+// Whoever publishes packs commits references to them before letting go of the lock. So what is
+// there while nobody holds it is referred to by now, or is garbage of a crash.
 Status Collector::ListCandidates() {
   if (options_.dry_run) {
     QUOIN_ASSIGN(candidates_, packs_.List());
@@ -217,9 +217,10 @@ Collector::Garbage Collector::Removable(const Garbage& garbage) const {
   return removable;
 }
 
-// Under the exclusive lock, in which no host refers to anything new: what has been referred to since
-// the marking is marked, and all garbage that is left is declared dead. A list of this run names
-// whatever this run may remove, so it is known as long as that takes, whatever becomes of older lists.
+// Under the exclusive lock, in which no host refers to anything new: what has been referred to
+// since the marking is marked, and all garbage that is left is declared dead. A list of this run
+// names whatever this run may remove, so it is known as long as that takes, whatever becomes of
+// older lists.
 Status Collector::Declare() {
   QUOIN_ASSIGN(CollectionLock::ExclusiveHold hold,
                environment_.collection->HoldExclusive(options_.patience));
@@ -228,7 +229,8 @@ Status Collector::Declare() {
   QUOIN_TRY(MarkFrom(roots));
   DropRevived();
   QUOIN_TRY(roots_.MakeDurable());
-  const auto grace_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(options_.grace).count();
+  const auto grace_ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(options_.grace).count();
   all_removable_ = grace_ns <= 0;
   // A list that is damaged says nothing of what may be removed; what it said is declared again.
   const Result<DeadList> known = environment_.collection->KnownDead();
@@ -243,8 +245,7 @@ Status Collector::Declare() {
   if (!dead.packs().empty()) {
     Result<uint64_t> advanced = hold.Advance(dead);
     if (!advanced && advanced.error().code == ErrorCode::kNoSpace) {
-      QUOIN_ASSIGN(const bool freed,
-                   RemoveReserve(environment_.file_system, environment_.layout));
+      QUOIN_ASSIGN(const bool freed, RemoveReserve(environment_.file_system, environment_.layout));
       if (freed) advanced = hold.Advance(dead);
     }
     if (!advanced) return Failure(advanced.error());

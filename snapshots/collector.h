@@ -1,7 +1,7 @@
 // One collection of garbage: finds what no VDI refers to, declares it dead, and removes it. One
-// thread, one run; nothing of it is needed afterwards. It may run beside every other use of the store,
-// on whatever hosts; a second collector is told kBusy. The order of its steps, and what a crash after
-// each leaves, is in README.md.
+// thread, one run; nothing of it is needed afterwards. It may run beside every other use of the
+// store, on whatever hosts; a second collector is told kBusy. The order of its steps, and what a
+// crash after each leaves, is in README.md.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
-// Which slots of which packs are referred to: a bit for each, 32 MiB for each TiB that is stored. Filled
-// by walking maps; a node that is marked is not walked again, so what maps share costs once. One
-// thread; memory only.
+// Which slots of which packs are referred to: a bit for each, 32 MiB for each TiB that is stored.
+// Filled by walking maps; a node that is marked is not walked again, so what maps share costs once.
+// One thread; memory only.
 #pragma once
 
 #include <cstdint>

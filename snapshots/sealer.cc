@@ -62,9 +62,9 @@ void Sealer::Run() {
     Id vdi;
     {
       MutexLock lock(queue_mutex_);
-      const auto next = std::min_element(due_.begin(), due_.end(), [](const auto& a, const auto& b) {
-        return a.second < b.second;
-      });
+      const auto next =
+          std::min_element(due_.begin(), due_.end(),
+                           [](const auto& a, const auto& b) { return a.second < b.second; });
       if (next == due_.end()) {
         changed_.Wait(queue_mutex_);
         continue;
@@ -97,23 +97,21 @@ Result<SealServices> Sealer::ServicesFor(bool in_background) {
   // Without knowing what is dead a job may only share what it stores itself.
   Result<std::shared_ptr<const DeadList>> dead = environment_.DeadUntil(generation);
   if (!dead) spdlog::warn("nothing is shared with what is stored already: {}", dead.error().what);
-  return SealServices{
-      environment_.packs,
-      environment_.nodes,
-      dead ? environment_.Index() : nullptr,
-      dead.value_or(nullptr),
-          environment_.compression,
-          environment_.options.seal_threads,
-          in_background,
-          [this] { return environment_.layout.NewTemporary(); },
-          [this](uint64_t) -> Status {
-            if (!stopping_) return {};
-            return Fail(ErrorCode::kBusy, "the store is being closed");
-          }};
+  return SealServices{environment_.packs,
+                      environment_.nodes,
+                      dead ? environment_.Index() : nullptr,
+                      dead.value_or(nullptr),
+                      environment_.compression,
+                      environment_.options.seal_threads,
+                      in_background,
+                      [this] { return environment_.layout.NewTemporary(); },
+                      [this](uint64_t) -> Status {
+                        if (!stopping_) return {};
+                        return Fail(ErrorCode::kBusy, "the store is being closed");
+                      }};
 }
 
-Result<bool> Sealer::IsAlive(const std::map<Id, std::vector<SlotRun>>& found,
-                             uint64_t generation) {
+Result<bool> Sealer::IsAlive(const std::map<Id, std::vector<SlotRun>>& found, uint64_t generation) {
   if (found.empty()) return true;
   QUOIN_ASSIGN(const std::shared_ptr<const DeadList> dead, environment_.DeadUntil(generation));
   return !AnyDead(found, *dead);

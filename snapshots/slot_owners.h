@@ -1,7 +1,7 @@
 // Who alone refers to each slot: a unit (a VDI as it is now, or one of its snapshots), one VDI's
 // several units, or more than one VDI. Units are walked one after the other. A node is walked again
-// only when that changes who it belongs to, which is at most three times. Four bytes for each stored
-// block of the packs that are looked at in one pass. One thread; memory only.
+// only when that changes who it belongs to, which is at most three times. Four bytes for each
+// stored block of the packs that are looked at in one pass. One thread; memory only.
 #pragma once
 
 #include <cstdint>

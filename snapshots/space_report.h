@@ -1,5 +1,5 @@
-// What takes space in a store, and for whom. What is published counts, so VDIs that are being written
-// are seen as they were when they were last let go or snapshotted.
+// What takes space in a store, and for whom. What is published counts, so VDIs that are being
+// written are seen as they were when they were last let go or snapshotted.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,17 @@ namespace quoin {
 struct SnapshotSpace {
   std::string name;
   uint64_t logical_bytes = 0;  // of data that it shows
-  // Of the packs' blocks only it refers to, uncompressed, and of files only it needs: what its removal
-  // would free, now or once what else is in the same frames has gone.
+  // Of the packs' blocks only it refers to, uncompressed, and of files only it needs: what its
+  // removal would free, now or once what else is in the same frames has gone.
   uint64_t freed_bytes = 0;
 };
 
 struct VdiSpace {
   Id id;
   uint64_t logical_bytes = 0;  // of data that it shows, snapshots not counted
-  uint64_t unique_bytes = 0;   // in packs, uncompressed: nothing but it and its snapshots refers to it
-  uint64_t file_bytes = 0;     // of layers that no other VDI links, as the storage counts
+  uint64_t unique_bytes =
+      0;                    // in packs, uncompressed: nothing but it and its snapshots refers to it
+  uint64_t file_bytes = 0;  // of layers that no other VDI links, as the storage counts
   std::vector<SnapshotSpace> snapshots;  // by order of taking
 };
 

@@ -28,12 +28,12 @@ BackgroundCollector::~BackgroundCollector() {
 // together do not collect together.
 std::chrono::milliseconds BackgroundCollector::Pause() {
   const auto interval = std::chrono::duration_cast<std::chrono::milliseconds>(kCollectInterval);
-  return interval / 2 + std::chrono::milliseconds(Id::Random().Prefix() %
-                                                  static_cast<uint64_t>(interval.count()));
+  return interval / 2 +
+         std::chrono::milliseconds(Id::Random().Prefix() % static_cast<uint64_t>(interval.count()));
 }
 
 void BackgroundCollector::Run() {
-  uint64_t seen = 0;      // removals
+  uint64_t seen = 0;        // removals
   bool unfinished = false;  // something was declared dead and is to be removed
   while (!stopping_) {
     {

@@ -86,9 +86,10 @@ Result<StoreRoots::Found> StoreRoots::ReadVdi(const Id& id, const std::string& s
     if (!exists) return Found::kMoved;
     // Whoever makes a VDI publishes it before anything counts; whoever removes one has begun.
     if (!suffix.empty()) return Found::kGone;
-    return Fail(ErrorCode::kCorrupt,
-                fmt::format("{} has no published.db, so what it refers to is not known", TitleOf(id)),
-                "open it for writing and close it, which writes it anew");
+    return Fail(
+        ErrorCode::kCorrupt,
+        fmt::format("{} has no published.db, so what it refers to is not known", TitleOf(id)),
+        "open it for writing and close it, which writes it anew");
   };
   const Result<FileFacts> facts = file_system_.Facts(StoreLayout::Published(folder));
   if (!facts && facts.error().code == ErrorCode::kNotFound) return missing();
@@ -102,9 +103,10 @@ Result<StoreRoots::Found> StoreRoots::ReadVdi(const Id& id, const std::string& s
   Result<VdiState> state = ReadPublished(file_system_, folder);
   if (!state && state.error().code == ErrorCode::kNotFound) return missing();
   if (!state) {
-    return Fail(state.error().code, fmt::format("{}: what it refers to is not known: {}",
-                                                TitleOf(id), state.error().what),
-                "quoin check shows what is damaged");
+    return Fail(
+        state.error().code,
+        fmt::format("{}: what it refers to is not known: {}", TitleOf(id), state.error().what),
+        "quoin check shows what is damaged");
   }
   if (state->vdi.id != id) {
     return Fail(ErrorCode::kCorrupt, fmt::format("{}: its published.db is of another VDI, {}",

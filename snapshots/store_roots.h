@@ -1,6 +1,7 @@
 // All maps that anything in a store refers to: the pins of owners, then the published state of each
-// VDI, in whatever folder it lies. Read once without a lock, and again, as far as it has changed, while
-// nobody may refer to anything new. One thread; changes nothing but to make durable what it has seen.
+// VDI, in whatever folder it lies. Read once without a lock, and again, as far as it has changed,
+// while nobody may refer to anything new. One thread; changes nothing but to make durable what it
+// has seen.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +59,7 @@ class StoreRoots {
   const StoreLayout& layout_;
   std::set<Id> pinned_;
   std::map<Id, Vdi> vdis_;
-  std::set<Id> seen_;  // by the last Read
+  std::set<Id> seen_;      // by the last Read
   std::set<Id> unsynced_;  // of which the folders are to be synced
   std::set<SlotLocation> known_;
   std::vector<Root> added_;

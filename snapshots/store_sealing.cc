@@ -85,8 +85,8 @@ Result<SealCounts> Store::SealVdi(const Id& vdi, bool with_head,
   return shared_->sealer->SealNow(vdi, with_head, progress);
 }
 
-// The order: packs are filled with nothing referring to them → the collection lock is taken shared →
-// they are published → the VDI is made over the new map and gets its name.
+// The order: packs are filled with nothing referring to them → the collection lock is taken shared
+// → they are published → the VDI is made over the new map and gets its name.
 Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
                             const Attributes& attributes,
                             const std::function<Result<size_t>(std::span<std::byte>)>& read,
@@ -102,7 +102,8 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
     bytes_read += n;
     if (bytes_read > kMaxVdiBytes) {
       return Fail(ErrorCode::kTooLarge, fmt::format("cannot import vdis/{}: there are more than "
-                                                    "256 TiB of it", name));
+                                                    "256 TiB of it",
+                                                    name));
     }
     return n;
   });

@@ -149,26 +149,28 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
 
 Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,
                            const Attributes& attributes) {
-  // From before the source is looked at until the clone is published: what it shows is referred to by
-  // the one or the other whenever a collector looks.
-  QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
-               shared_->environment.collection->HoldShared(shared_->environment.options.collector_wait));
+  // From before the source is looked at until the clone is published: what it shows is referred to
+  // by the one or the other whenever a collector looks.
+  QUOIN_ASSIGN(
+      const CollectionLock::SharedHold hold,
+      shared_->environment.collection->HoldShared(shared_->environment.options.collector_wait));
   QUOIN_ASSIGN(const VdiState source, shared_->SharedState(vdi));
   const std::string source_name = shared_->environment.NameHint(vdi);
   QUOIN_ASSIGN(const SnapshotRecord record, FindIn(source.snapshots, snapshot, source_name));
-  return shared_->MakeVdi(new_name, record.size_bytes, attributes, [&](Shared::NewVdi& made) -> Status {
-    QUOIN_ASSIGN(std::vector<LayerRecord> linked,
-                 LinkLayers(shared_->environment.file_system, shared_->environment.layout.Vdi(vdi),
-                            source, record.layer_seq, made.folder, made.state.vdi.epoch,
-                            made.state.vdi.next_seq));
-    made.state.vdi.next_seq += static_cast<uint32_t>(linked.size());
-    made.top_seq = linked.empty() ? 0 : linked.back().seq;
-    made.state.layers = std::move(linked);
-    made.state.vdi.data_blocks = record.data_blocks;
-    made.state.vdi.parent_snapshot = record.id;
-    made.state.vdi.parent_name = source_name + "@" + snapshot;
-    return {};
-  });
+  return shared_->MakeVdi(
+      new_name, record.size_bytes, attributes, [&](Shared::NewVdi& made) -> Status {
+        QUOIN_ASSIGN(std::vector<LayerRecord> linked,
+                     LinkLayers(shared_->environment.file_system,
+                                shared_->environment.layout.Vdi(vdi), source, record.layer_seq,
+                                made.folder, made.state.vdi.epoch, made.state.vdi.next_seq));
+        made.state.vdi.next_seq += static_cast<uint32_t>(linked.size());
+        made.top_seq = linked.empty() ? 0 : linked.back().seq;
+        made.state.layers = std::move(linked);
+        made.state.vdi.data_blocks = record.data_blocks;
+        made.state.vdi.parent_snapshot = record.id;
+        made.state.vdi.parent_name = source_name + "@" + snapshot;
+        return {};
+      });
 }
 
 Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) {

@@ -51,8 +51,8 @@ class SpaceMeasure {
       if (vdi.in_place) AddVdi(id, vdi.state);
     }
     report_.unique_bytes += report_.layer_bytes;
-    report_.shared_bytes = report_.logical_bytes - std::min(report_.logical_bytes,
-                                                            report_.unique_bytes);
+    report_.shared_bytes =
+        report_.logical_bytes - std::min(report_.logical_bytes, report_.unique_bytes);
     if (of_each_) QUOIN_TRY(FindOwners());
     return std::move(report_);
   }

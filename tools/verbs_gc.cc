@@ -65,15 +65,15 @@ int Collect(const Invocation& invocation, const GarbageArguments& arguments) {
 }
 
 void PrintSpace(const Json& report) {
-  PrintFacts({{"logical", SizeOf(report, "logical_bytes")},
-              {"unique", SizeOf(report, "unique_bytes")},
-              {"shared", SizeOf(report, "shared_bytes")},
-              {"stored", SizeOf(report, "stored_bytes")},
-              {"unsealed", SizeOf(report, "layer_bytes")},
-              {"metadata", SizeOf(report, "metadata_bytes")},
-              {"reclaimable", SizeOf(report, "reclaimable_bytes")},
-              {"packs", fmt::format("{}, {}", NumberOf(report, "packs"),
-                                    SizeOf(report, "pack_bytes"))}});
+  PrintFacts(
+      {{"logical", SizeOf(report, "logical_bytes")},
+       {"unique", SizeOf(report, "unique_bytes")},
+       {"shared", SizeOf(report, "shared_bytes")},
+       {"stored", SizeOf(report, "stored_bytes")},
+       {"unsealed", SizeOf(report, "layer_bytes")},
+       {"metadata", SizeOf(report, "metadata_bytes")},
+       {"reclaimable", SizeOf(report, "reclaimable_bytes")},
+       {"packs", fmt::format("{}, {}", NumberOf(report, "packs"), SizeOf(report, "pack_bytes"))}});
   const auto vdis = report.find("vdis");
   if (vdis == report.end()) return;
   using Align = Table::Align;

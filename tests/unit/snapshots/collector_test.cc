@@ -267,7 +267,8 @@ TEST_F(CollectorTest, ARootRecordLivesAsLongAsItsSnapshot) {
   EXPECT_EQ(report.rewritten_packs, 0u) << "not worth it";
 }
 
-// --- sealers and clones on other hosts ------------------------------------------------------------
+// --- sealers and clones on other hosts
+// ------------------------------------------------------------
 
 // A VDI with the content of one that was removed is sealed by a host that knows where that lies,
 // and a collection comes between any two calls of it, or it between any two calls of a collection.
@@ -275,7 +276,8 @@ class InterleavingTest : public CollectorTest {
  protected:
   // Of the blocks that were removed; with `beside`, others of the same pack stay alive.
   void MakeGarbage(bool beside) {
-    // What stays alive is shared too: a run that begins in it must not be extended into what is dead.
+    // What stays alive is shared too: a run that begins in it must not be extended into what is
+    // dead.
     const std::string shared = Blocks(1, kBlocks) + (beside ? Blocks(150, 32) : "");
     const Id a = CreateSealed("a", shared);
     StoreOptions options = TestOptions();
