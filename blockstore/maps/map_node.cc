@@ -55,9 +55,15 @@ size_t MapNode::memory_bytes() const {
 
 Result<std::shared_ptr<const MapNode>> ReadMapNode(RecordReader& reader, const MapChild& child,
                                                    unsigned level) {
-  QUOIN_ASSIGN(const std::shared_ptr<const std::string> record,
-               reader.ReadRecord(RecordKind::kMapNode, child.at));
-  Result<std::shared_ptr<const MapNode>> node = DecodeMapNode(*record);
+  const Result<std::shared_ptr<const std::string>> record =
+      reader.ReadRecord(RecordKind::kMapNode, child.at);
+  if (!record && record.error().code == ErrorCode::kNotFound) {
+    // Its parent is there, so it was lost: nobody may take the disk for one that is gone.
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{} is missing: {}", Where(child.at), record.error().what));
+  }
+  if (!record) return Failure(record.error());
+  Result<std::shared_ptr<const MapNode>> node = DecodeMapNode(**record);
   if (!node) {
     return Fail(node.error().code, fmt::format("{}: {}", Where(child.at), node.error().what));
   }

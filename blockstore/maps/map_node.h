@@ -114,7 +114,8 @@ std::string EncodeInnerNode(const InnerNode& node);
 // proportion to the bytes.
 Result<std::shared_ptr<const MapNode>> DecodeMapNode(std::string_view bytes);
 
-// Reads and decodes the node of `child`, and checks it against what its parent says.
+// Reads and decodes the node of `child`, and checks it against what its parent says. kCorrupt also if
+// it is missing.
 Result<std::shared_ptr<const MapNode>> ReadMapNode(RecordReader& reader, const MapChild& child,
                                                    unsigned level);
 // kCorrupt if the node is not of this level, digest and number of data blocks.

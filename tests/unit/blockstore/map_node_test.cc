@@ -262,7 +262,7 @@ TEST(ReadMapNodeTest, ANodeIsComparedWithWhatItsParentSays) {
   EXPECT_ERROR(kCorrupt, ReadMapNode(records, bad, 0));
   bad = good;
   bad.at.slot += 1;
-  EXPECT_ERROR(kNotFound, ReadMapNode(records, bad, 0));
+  EXPECT_ERROR(kCorrupt, ReadMapNode(records, bad, 0));
 }
 
 TEST(ReadMapNodeTest, ADamagedNodeIsNamedByItsPlace) {

@@ -250,8 +250,8 @@ TEST_F(MapDamageTest, ARootOfAnotherHeightIsRefused) {
 TEST_F(MapDamageTest, AMissingNodeIsAnErrorEachTime) {
   MapRoot root{{TestPack(9), 9}, 1, TestBlockDigest(1), 1};
   const auto map = Open(root);
-  EXPECT_ERROR(kNotFound, map->FindRun(0, 1));
-  EXPECT_ERROR(kNotFound, map->FindRun(0, 1));
+  EXPECT_ERROR(kCorrupt, map->FindRun(0, 1));
+  EXPECT_ERROR(kCorrupt, map->FindRun(0, 1));
 }
 
 TEST_F(MapTest, ManyThreadsReadOneMapWhileItsNodesComeAndGo) {
