@@ -564,6 +564,87 @@ std::vector<Scenario> Scenarios() {
                    whole.resize(2 * kSize);
                    ExpectOldOrNew(got, whole, std::vector<std::byte>(2 * kSize), kBlockBytes);
                  }});
+  // Two snapshots, a head above them with what a guest flushed, and a clone that holds the same files.
+  all.push_back({"Seal",
+                 [](World& w) {
+                   MakeWritten(w, "a", kOld);
+                   ASSERT_OK(w.store->CreateSnapshots({{"a", "s"}}));
+                   ASSERT_OK(w.handle->Write(0, std::span(kNew).first(kSize / 2)));
+                   ASSERT_OK(w.store->CreateSnapshots({{"a", "t"}}));
+                   ASSERT_OK(w.store->CloneVdi(w.IdOf("a"), "t", "clone", {}));
+                   ASSERT_OK(w.handle->Write(0, std::span(kOld).first(kBlockBytes)));
+                   ASSERT_OK(w.handle->Flush());
+                 },
+                 [](World& w) -> Status {
+                   const auto sealed = w.store->SealVdi(w.IdOf("a"), false);
+                   return sealed ? Status{} : Failure(sealed.error());
+                 },
+                 [](World& w, bool done) {
+                   std::vector<std::byte> half = kOld;
+                   std::copy_n(kNew.begin(), kSize / 2, half.begin());
+                   std::vector<std::byte> head = half;
+                   std::copy_n(kOld.begin(), kBlockBytes, head.begin());
+                   const auto expect_all = [&] {
+                     EXPECT_EQ(w.ContentOf("a"), head);
+                     EXPECT_EQ(w.ContentOf("clone"), half);
+                     EXPECT_EQ(w.SnapshotContent("a", "s"), kOld);
+                     EXPECT_EQ(w.SnapshotContent("a", "t"), half);
+                   };
+                   expect_all();
+                   const auto before = w.store->FindSnapshot(w.IdOf("a"), "s");
+                   ASSERT_OK(before);
+                   EXPECT_TRUE(!done || !before->digest.IsNull());
+                   const Result<SealCounts> again = w.store->SealVdi(w.IdOf("a"), false);
+                   if (!again && w.handle) return;  // a flush failed, and it is still open
+                   ASSERT_OK(again);
+                   const auto after = w.store->FindSnapshot(w.IdOf("a"), "s");
+                   ASSERT_OK(after);
+                   EXPECT_FALSE(after->digest.IsNull());
+                   EXPECT_TRUE(before->digest.IsNull() || before->digest == after->digest);
+                   expect_all();
+                 }});
+  all.push_back({"SealWithHead",
+                 [](World& w) {
+                   MakeWritten(w, "a", kOld);
+                   ASSERT_OK(w.store->CreateSnapshots({{"a", "s"}}));
+                   ASSERT_OK(w.handle->Zero(0, kSize / 4));
+                   ASSERT_OK(w.handle.Close());
+                 },
+                 [](World& w) -> Status {
+                   const auto sealed = w.store->SealVdi(w.IdOf("a"), true);
+                   return sealed ? Status{} : Failure(sealed.error());
+                 },
+                 [](World& w, bool) {
+                   std::vector<std::byte> expected = kOld;
+                   std::fill_n(expected.begin(), kSize / 4, std::byte{0});
+                   EXPECT_EQ(w.ContentOf("a"), expected);
+                   EXPECT_EQ(w.SnapshotContent("a", "s"), kOld);
+                 }});
+  all.push_back({"Import",
+                 [](World& w) {
+                   MakeWritten(w, "a", kOld);
+                   ASSERT_OK(w.handle.Close());
+                 },
+                 [](World& w) -> Status {
+                   size_t at = 0;
+                   const auto made = w.store->ImportVdi(
+                       "b", 0, {}, [&](std::span<std::byte> buffer) -> Result<size_t> {
+                         const size_t n = std::min(buffer.size(), kNew.size() - at);
+                         std::copy_n(kNew.begin() + static_cast<std::ptrdiff_t>(at), n,
+                                     buffer.begin());
+                         at += n;
+                         return n;
+                       });
+                   return made ? Status{} : Failure(made.error());
+                 },
+                 [](World& w, bool done) {
+                   EXPECT_EQ(w.ContentOf("a"), kOld);
+                   const bool there = w.NamesOfAll().count("b") > 0;
+                   EXPECT_TRUE(there || !done);
+                   if (there) {
+                     EXPECT_EQ(w.ContentOf("b"), kNew);
+                   }
+                 }});
   // Of what was sealed, one pack is garbage and another one mostly; what is left of a VDI and of a
   // clone reads as before, and the next collection ends what this one began.
   all.push_back({"Collect",
