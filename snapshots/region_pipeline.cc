@@ -32,9 +32,8 @@ void GiveWay() {
   (void)setpriority(PRIO_PROCESS, 0, 19);  // of this thread alone, on Linux
 }
 
-RegionPipeline::RegionPipeline(RegionSource& source, const Map& base, size_t threads,
-                               bool in_background)
-    : source_(source), base_(base), max_regions_(threads + 1), in_background_(in_background) {
+RegionPipeline::RegionPipeline(RegionSource& source, const Map& base, size_t threads)
+    : source_(source), base_(base), max_regions_(threads + 1) {
   for (size_t n = 0; n < threads; ++n) threads_.emplace_back([this] { Run(); });
 }
 
@@ -69,7 +68,6 @@ std::shared_ptr<RegionPipeline::Place> RegionPipeline::Begin() {
 }
 
 void RegionPipeline::Run() {
-  if (in_background_) GiveWay();
   while (const std::shared_ptr<Place> place = Begin()) {
     const Status loaded = source_.Load(*place->work);
     if (loaded) HashRegion(*place->work);

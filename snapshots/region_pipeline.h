@@ -17,7 +17,7 @@ class RegionPipeline {
  public:
   // Borrows the source, and the map that it lies over. `threads` > 0 read and hash ahead, each at most one region more than is
   // being taken; so (threads + 2) * 16 MiB are held at most.
-  RegionPipeline(RegionSource& source, const Map& base, size_t threads, bool in_background);
+  RegionPipeline(RegionSource& source, const Map& base, size_t threads);
   ~RegionPipeline();
   RegionPipeline(const RegionPipeline&) = delete;
   RegionPipeline& operator=(const RegionPipeline&) = delete;
@@ -40,7 +40,6 @@ class RegionPipeline {
   RegionSource& source_;
   const Map& base_;
   const size_t max_regions_;
-  const bool in_background_;
 
   Mutex mutex_{LockRank::kSealPipeline};
   Condition changed_;
@@ -53,7 +52,7 @@ class RegionPipeline {
 // Fills in the digests of a region that is loaded; blocks of zeros have a null digest.
 void HashRegion(RegionWork& work);
 
-// Makes this thread give way to all others: what runs in the background must not slow guests down.
+// Makes this thread, and those that it starts from now on, give way to all others.
 void GiveWay();
 
 }  // namespace quoin

@@ -52,7 +52,7 @@ Result<SealedContent> SealJob::Add(RegionSource& source, const MapRoot& base_roo
   QUOIN_ASSIGN(const std::unique_ptr<const Map> base,
                Map::Open(records_, services_.nodes, base_root));
   MapBuilder builder(*base, records_);
-  RegionPipeline pipeline(source, *base, services_.threads, services_.in_background);
+  RegionPipeline pipeline(source, *base, services_.threads);
   SealedContent content;
   std::vector<SealedRegion> held_back;
   const auto let_go = [&]() -> Status {

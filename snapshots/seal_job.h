@@ -29,7 +29,6 @@ struct SealServices {
   std::shared_ptr<const DeadList> dead;  // is not shared; null: nothing is dead
   Compression compression = Compression::kLz4;
   size_t threads = 2;
-  bool in_background = false;  // its threads give way to everybody else's
   std::function<std::string()> make_temporary;
   // Called before each region with the bytes of the one before; may wait. An error ends the job.
   std::function<Status(uint64_t bytes)> pace;

@@ -57,7 +57,7 @@ void Sealer::Consider(const Id& vdi, uint64_t unsealed_layers) {
 }
 
 void Sealer::Run() {
-  GiveWay();
+  GiveWay();  // and with it the threads of every job that it runs, which inherit that
   while (!stopping_) {
     Id vdi;
     {
@@ -80,7 +80,7 @@ void Sealer::Run() {
     bool more = true;
     while (more && !stopping_) {
       MutexLock lock(seal_mutex_);
-      const Result<SealCounts> sealed = SealOnce(vdi, false, true, nullptr, &more);
+      const Result<SealCounts> sealed = SealOnce(vdi, false, nullptr, &more);
       if (sealed) continue;
       if (stopping_ || sealed.error().code == ErrorCode::kNotFound) break;
       spdlog::warn("vdi {}: its snapshots are not sealed yet: {}", vdi.ToString(),
@@ -92,18 +92,18 @@ void Sealer::Run() {
   }
 }
 
-Result<SealServices> Sealer::ServicesFor(bool in_background) {
+Result<SealServices> Sealer::Services() {
   QUOIN_ASSIGN(const uint64_t generation, environment_.collection->Generation());
   // Without knowing what is dead a job may only share what it stores itself.
   Result<std::shared_ptr<const DeadList>> dead = environment_.DeadUntil(generation);
   if (!dead) spdlog::warn("nothing is shared with what is stored already: {}", dead.error().what);
+  if (dead) environment_.ReconcileIndex();
   return SealServices{environment_.packs,
                       environment_.nodes,
                       dead ? environment_.Index() : nullptr,
                       dead.value_or(nullptr),
                       environment_.compression,
                       environment_.options.seal_threads,
-                      in_background,
                       [this] { return environment_.layout.NewTemporary(); },
                       [this](uint64_t) -> Status {
                         if (!stopping_) return {};
@@ -121,15 +121,15 @@ Result<SealCounts> Sealer::SealNow(const Id& vdi, bool with_head, const Progress
   MutexLock lock(seal_mutex_);
   SealCounts sum;
   for (bool more = true; more;) {
-    QUOIN_ASSIGN(const SealCounts counts, SealOnce(vdi, with_head, false, progress, &more));
+    QUOIN_ASSIGN(const SealCounts counts, SealOnce(vdi, with_head, progress, &more));
     sum += counts;
     with_head = false;
   }
   return sum;
 }
 
-Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, bool in_background,
-                                    const Progress& progress, bool* more) {
+Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, const Progress& progress,
+                                    bool* more) {
   *more = false;
   SealPlan plan;
   {
@@ -141,7 +141,7 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, bool in_backg
   }
   if (plan.steps.empty()) return SealCounts{};
   for (int attempt = 1; attempt <= kMaxAttempts; ++attempt) {
-    QUOIN_ASSIGN(SealServices services, ServicesFor(in_background));
+    QUOIN_ASSIGN(SealServices services, Services());
     uint64_t done_blocks = 0;
     if (progress) {
       services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {

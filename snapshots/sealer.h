@@ -26,8 +26,6 @@ struct StoreEnvironment;
 inline constexpr size_t kMaxSealSteps = 32;
 // With so many layers that wait to be sealed, the next snapshot waits for them.
 inline constexpr uint64_t kMaxUnsealedLayers = 256;
-// More data than this is sealed without waiting for more.
-inline constexpr uint64_t kSealAtOnceBlocks = 16'384;  // 64 MiB
 
 class Sealer {
  public:
@@ -49,7 +47,7 @@ class Sealer {
       QUOIN_EXCLUDES(seal_mutex_);
 
   // What a job of this store works with.
-  Result<SealServices> ServicesFor(bool in_background);
+  Result<SealServices> Services();
   // False if a collector has declared any of these slots dead. Asked with the collection lock shared,
   // whose generation this is, before they are referred to.
   Result<bool> IsAlive(const std::map<Id, std::vector<SlotRun>>& found, uint64_t generation);
@@ -58,8 +56,8 @@ class Sealer {
   using Clock = std::chrono::steady_clock;
 
   void Run();
-  Result<SealCounts> SealOnce(const Id& vdi, bool with_head, bool in_background,
-                              const Progress& progress, bool* more) QUOIN_REQUIRES(seal_mutex_);
+  Result<SealCounts> SealOnce(const Id& vdi, bool with_head, const Progress& progress, bool* more)
+      QUOIN_REQUIRES(seal_mutex_);
   Result<std::vector<SealedStep>> Work(SealJob& job, const SealPlan& plan);
   // The packs of the job and its steps become the VDI's; false if what it found stored already was
   // declared dead meanwhile.

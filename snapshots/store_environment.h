@@ -76,6 +76,8 @@ struct StoreEnvironment {
   // Digests of what the packs hold, on this host's own disk; opened when it is first needed. Null if
   // this store has none.
   DigestIndex* Index() QUOIN_EXCLUDES(index_mutex);
+  // Teaches it the packs that other hosts have published, and those of before this process.
+  void ReconcileIndex() QUOIN_EXCLUDES(index_mutex);
   // All that collectors have declared dead up to this generation, as far as lists of it were kept
   // while this store is open: whoever is about to refer to slots that were there before, with the
   // collection lock shared, must find none of them in it. The index forgets what is new in it. On an

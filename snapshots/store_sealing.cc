@@ -12,8 +12,8 @@
 namespace quoin {
 namespace {
 
-// Packs whose digests are read into the index before a seal goes on: enough for 256 GiB of packs, and
-// more come with the next seal.
+// Packs whose digests are read into the index before a seal or an import goes on: enough for 256 GiB,
+// and more come with the next one.
 constexpr size_t kPacksToReconcile = 1024;
 
 Result<DigestIndex::PackDigests> LoadDigests(PackStore& packs, const Id& id) {
@@ -43,16 +43,20 @@ DigestIndex* StoreEnvironment::Index() {
                           options.index_entries);
     if (opened) {
       index = std::move(*opened);
-      if (const Result<std::vector<Id>> present = packs.List()) {
-        (void)index->Reconcile(
-            *present, [this](const Id& pack) { return LoadDigests(packs, pack); },
-            kPacksToReconcile);
-      }
     } else {
       spdlog::warn("no index of digests, so fewer blocks are shared: {}", opened.error().what);
     }
   }
   return index.get();
+}
+
+void StoreEnvironment::ReconcileIndex() {
+  DigestIndex* const sharing = Index();
+  if (sharing == nullptr) return;
+  const Result<std::vector<Id>> present = packs.List();
+  if (!present) return;
+  (void)sharing->Reconcile(
+      *present, [this](const Id& pack) { return LoadDigests(packs, pack); }, kPacksToReconcile);
 }
 
 Result<std::shared_ptr<const DeadList>> StoreEnvironment::DeadUntil(uint64_t generation) {
@@ -85,6 +89,21 @@ Result<SealCounts> Store::SealVdi(const Id& vdi, bool with_head,
   return shared_->sealer->SealNow(vdi, with_head, progress);
 }
 
+Status Store::Shared::WaitForSealing(Vdi& vdi) {
+  uint64_t unsealed = 0;
+  {
+    MutexLock lock(vdi.state_mutex_);
+    unsealed = vdi.CountUnsealed();
+  }
+  if (unsealed < kMaxUnsealedLayers) return {};
+  const Result<SealCounts> sealed = sealer->SealNow(vdi.id(), /*with_head=*/false);
+  if (sealed) return {};
+  Error error = sealed.error();
+  error.what = fmt::format("cannot take a snapshot of {}: {} of its layers wait to be sealed, and {}",
+                           vdi.Title(), unsealed, error.what);
+  return Failure(std::move(error));
+}
+
 // The order: packs are filled with nothing referring to them → the collection lock is taken shared
 // → they are published → the VDI is made over the new map and gets its name.
 Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
@@ -107,7 +126,7 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
     }
     return n;
   });
-  QUOIN_ASSIGN(SealServices services, shared_->sealer->ServicesFor(false));
+  QUOIN_ASSIGN(SealServices services, shared_->sealer->Services());
   uint64_t done_bytes = 0;
   if (progress) {
     services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {

@@ -59,6 +59,10 @@ struct Store::Shared {
   Result<Id> MakeVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes,
                      const std::function<Status(NewVdi&)>& add_layers);
 
+  // Seals the VDI first if too many of its layers wait for that, so that a read never has to look
+  // through more than kMaxUnsealedLayers.
+  Status WaitForSealing(Vdi& vdi);
+
   // CopyRange without moving bytes; false if they must be moved.
   Result<bool> ShareCopy(Store& store, const CopySource& source, Vdi& target, uint64_t offset,
                          uint64_t end);

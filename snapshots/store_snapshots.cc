@@ -56,6 +56,7 @@ Status Store::CreateSnapshots(const std::vector<SnapshotName>& names) {
   std::vector<GroupSnapshot::Member> members;
   for (const Asked& a : asked) {
     QUOIN_ASSIGN(VdiHandle handle, OpenVdi(a.vdi, Access::kReadWrite));
+    QUOIN_TRY(shared_->WaitForSealing(*handle));
     members.push_back({std::move(handle), a.snapshot});
   }
   GroupSnapshot group(shared_->environment, std::move(members));

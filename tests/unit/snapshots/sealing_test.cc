@@ -5,6 +5,8 @@
 #include <array>
 #include <cstring>
 
+#include "snapshots/sealer.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/unit/snapshots/sealed_world.h"
 
 namespace quoin {
@@ -449,6 +451,45 @@ TEST_F(ImportTest, AFullStoreRefusesItAndIsNotHarmed) {
     ASSERT_FALSE(HasFailure());
   }
   EXPECT_TRUE(done);
+}
+
+TEST_F(ImportTest, WhatAnotherHostHasStoredSinceIsSharedToo) {
+  const TemporaryDirectory state;
+  StoreOptions options = TestOptions();
+  options.state_dir = state.path();
+  ASSERT_OK_AND_ASSIGN(store_, Store::Open(fs_, "/store", TestHost(1), options));
+  ASSERT_OK(Import("first", PatternOf(1, 64 * kBlockBytes)));  // opens the index
+  const std::string content = PatternOf(2, 1024 * kBlockBytes);
+  std::unique_ptr<Store> mine = std::move(store_);
+  store_ = OpenAs(2);
+  ASSERT_OK(Import("theirs", content));
+  store_ = std::move(mine);
+  const uint64_t before = fs_.used_bytes();
+  ASSERT_OK_AND_ASSIGN(const Id ours, Import("ours", content));
+  EXPECT_LT(fs_.used_bytes() - before, content.size() / 4);
+  EXPECT_TRUE(Content(ours) == content);
+}
+
+TEST_F(SealingTest, ASnapshotSealsFirstIfTooManyLayersWaitForThat) {
+  const Id a = Create("a", 8);
+  VdiHandle guest = OpenVdi(a);
+  const auto frozen = [&] {
+    uint64_t count = 0;
+    for (const std::string& file : LayerFiles(a)) count += file.find(".owned") == std::string::npos;
+    return count - 1;  // one is the head's
+  };
+  std::string expected = std::string(8 * kBlockBytes, '\0');
+  for (uint64_t n = 0; n <= kMaxUnsealedLayers; ++n) {
+    const std::string block = PatternOf(n, kBlockBytes);
+    ASSERT_OK(guest->Write(n % 8 * kBlockBytes, AsBytes(block)));
+    expected.replace(n % 8 * kBlockBytes, kBlockBytes, block);
+    EXPECT_EQ(frozen(), n);
+    ASSERT_OK(store_->CreateSnapshots({{"a", "s" + std::to_string(n)}}));
+  }
+  EXPECT_EQ(frozen(), 1u);
+  EXPECT_TRUE(Read(*guest, 0, expected.size()) == expected);
+  ASSERT_OK(guest.Close());
+  ExpectSound();
 }
 
 }  // namespace
