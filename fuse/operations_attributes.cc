@@ -161,6 +161,12 @@ Result<std::vector<std::pair<std::string, std::string>>> Operations::Xattrs(cons
     add("id", node.key.snapshot.ToString());
     add("parent", node.key.vdi.ToString());
     add("logical", std::to_string(node.snapshot->size_bytes));
+    // Not what the node remembers: the digest is known once the snapshot has been sealed.
+    QUOIN_ASSIGN(const std::vector<SnapshotRecord> snapshots, store_.ListSnapshots(node.key.vdi));
+    for (const SnapshotRecord& snapshot : snapshots) {
+      if (snapshot.id != node.key.snapshot || snapshot.digest.IsNull()) continue;
+      add("digest", snapshot.digest.ToHex());
+    }
   } else if (node.key.kind == NodeKind::kVdi) {
     QUOIN_ASSIGN(const VdiInfo info, store_.Describe(node.key.vdi));
     add("id", info.id.ToString());

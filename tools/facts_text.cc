@@ -108,6 +108,7 @@ void PrintSnapshot(const Json& facts) {
               {"ordinal", CountOf(facts, "ordinal")},
               {"layer", CountOf(facts, "layer")},
               {"protected", FlagOf(facts, "protected") ? "yes" : "no"},
+              {"digest", OrDash(TextOf(facts, "digest"))},
               {"mode", TextOf(facts, "mode")},
               {"user and group", CountOf(facts, "uid") + ":" + CountOf(facts, "gid")}});
 }
