@@ -470,6 +470,34 @@ TEST_F(ImportTest, WhatAnotherHostHasStoredSinceIsSharedToo) {
   EXPECT_TRUE(Content(ours) == content);
 }
 
+// The database says that it is sealed, what everybody else reads does not: the pin has to.
+TEST_F(SealingTest, WhatACrashKeptFromBeingPublishedIsNotCollectedByAnotherHost) {
+  const Id a = CreateWith("a", kOld);
+  const Id s = Snapshot("a", "s");
+  Reopen();
+  ASSERT_OK(fs_.SyncDirectory("/"));
+  Fault stop;
+  stop.mode = FaultMode::kCrash;
+  stop.only_call = Call::kRename;
+  stop.only_path_part = "published.db";
+  fs_.Plan(stop);
+  EXPECT_FALSE(store_->SealVdi(a, /*with_head=*/false));
+  ASSERT_TRUE(fs_.stopped());
+  store_.reset();
+  fs_.Crash(CrashMode::kLoseAll);
+  {
+    const std::unique_ptr<Store> elsewhere = OpenAs(2);
+    CollectOptions now;
+    now.grace = std::chrono::seconds(0);
+    ASSERT_OK(elsewhere->Collect(now));
+    ASSERT_OK(elsewhere->Collect(now));
+  }
+  store_ = OpenAs(1);
+  EXPECT_TRUE(SnapshotContent(a, s) == kOld);
+  EXPECT_FALSE(Record(a, "s").digest.IsNull()) << "the seal had not been committed";
+  ExpectSound();
+}
+
 TEST_F(SealingTest, ASnapshotSealsFirstIfTooManyLayersWaitForThat) {
   const Id a = Create("a", 8);
   VdiHandle guest = OpenVdi(a);
