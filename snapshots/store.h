@@ -214,6 +214,7 @@ class Store {
   friend class StoreCheck;
   struct Shared;
   explicit Store(std::unique_ptr<Shared> shared);
+  Status RequireRoom(uint64_t bytes, const std::string& title);
   static Result<uint64_t> MoveBytes(Image& source, uint64_t source_offset, Vdi& target,
                                     uint64_t target_offset, uint64_t length);
   std::unique_ptr<Shared> shared_;

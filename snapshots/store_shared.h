@@ -37,8 +37,10 @@ struct Store::Shared {
   std::shared_ptr<Vdi> GetVdi(const Id& id);
   // The state that a clone or a reader may rely on: what we own and have finished, else what is
   // published, recovered first if its owner died on this host.
-  Result<VdiState> SharedState(const Id& id);
-  Result<std::shared_ptr<const PublishedVdi>> PublishedState(const Id& id);
+  Result<VdiState> SharedState(Store& store, const Id& id);
+  // What is published, or, where a full store keeps what was recovered from being published, that;
+  // its layers stay open while the answer is held.
+  Result<std::shared_ptr<const PublishedVdi>> PublishedState(Store& store, const Id& id);
 
   // Runs `change` on the VDI as its owner.
   template <typename Change>

@@ -54,8 +54,12 @@ Status Store::CreateSnapshots(const std::vector<SnapshotName>& names) {
   std::sort(asked.begin(), asked.end(),
             [](const Asked& a, const Asked& b) { return a.vdi < b.vdi; });
   std::vector<GroupSnapshot::Member> members;
+  uint64_t bytes_needed = 0;
   for (const Asked& a : asked) {
     QUOIN_ASSIGN(VdiHandle handle, OpenVdi(a.vdi, Access::kReadWrite));
+    QUOIN_ASSIGN(const uint64_t needed, handle->BytesForSnapshot());
+    bytes_needed += needed;
+    QUOIN_TRY(RequireRoom(bytes_needed, handle->Title()));
     QUOIN_TRY(shared_->WaitForSealing(*handle));
     members.push_back({std::move(handle), a.snapshot});
   }
@@ -69,6 +73,17 @@ Status Store::CreateSnapshots(const std::vector<SnapshotName>& names) {
   return {};
 }
 
+// A snapshot is recorded before it is published: on a store too full for the second it would be
+// taken, and no other host would see it.
+Status Store::RequireRoom(uint64_t bytes, const std::string& title) {
+  QUOIN_ASSIGN(const SpaceFacts space, Space());
+  if (space.available_bytes >= bytes) return {};
+  return Fail(ErrorCode::kNoSpace,
+              fmt::format("cannot take a snapshot of {}: the store has {} KiB of room left, and up to "
+                          "{} KiB are needed", title, space.available_bytes >> 10, bytes >> 10),
+              "quoin gc, or remove what is no longer needed");
+}
+
 Result<std::vector<SnapshotRecord>> Store::ListSnapshots(const Id& vdi) {
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
@@ -78,7 +93,7 @@ Result<std::vector<SnapshotRecord>> Store::ListSnapshots(const Id& vdi) {
       return snapshots;
     }
   }
-  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(vdi));
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(*this, vdi));
   return found->state.snapshots;
 }
 
@@ -144,8 +159,9 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
     MutexLock lock(open->state_mutex_);
     if (open->database_ != nullptr) return open->OpenSnapshot(snapshot);
   }
-  QUOIN_ASSIGN(const VdiState state, shared_->SharedState(vdi));
-  return open_from(state);
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found,
+               shared_->PublishedState(*this, vdi));
+  return open_from(found->state);
 }
 
 Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,
@@ -155,7 +171,7 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
   QUOIN_ASSIGN(
       const CollectionLock::SharedHold hold,
       shared_->environment.collection->HoldShared(shared_->environment.options.collector_wait));
-  QUOIN_ASSIGN(const VdiState source, shared_->SharedState(vdi));
+  QUOIN_ASSIGN(const VdiState source, shared_->SharedState(*this, vdi));
   const std::string source_name = shared_->environment.NameHint(vdi);
   QUOIN_ASSIGN(const SnapshotRecord record, FindIn(source.snapshots, snapshot, source_name));
   return shared_->MakeVdi(
@@ -217,7 +233,7 @@ Result<bool> Store::Shared::ShareCopy(Store& store, const CopySource& source, Vd
     top = owned->FindLayer(state.vdi.head_seq)->parent_seq;
     size = owned->size_bytes();
   } else {
-    QUOIN_ASSIGN(state, SharedState(source.vdi));
+    QUOIN_ASSIGN(state, SharedState(store, source.vdi));
     const auto record = std::find_if(state.snapshots.begin(), state.snapshots.end(),
                                      [&](const auto& s) { return s.id == source.snapshot; });
     if (record == state.snapshots.end()) {

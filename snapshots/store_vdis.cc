@@ -144,25 +144,38 @@ Status Store::RemoveVdi(const std::string& name, bool with_snapshots) {
   return {};
 }
 
-Result<std::shared_ptr<const PublishedVdi>> Store::Shared::PublishedState(const Id& id) {
+Result<std::shared_ptr<const PublishedVdi>> Store::Shared::PublishedState(Store& store,
+                                                                          const Id& id) {
   const std::string folder = environment.layout.Vdi(id);
   const Result<LockStatus> last = WriterLock::Inspect(environment.file_system, folder);
   if (last && !last->damaged && !last->held && !last->record.clean &&
       last->record.host == environment.self.host) {
-    // Opening for reading recovers and publishes what a process that died here had flushed.
-    const std::shared_ptr<Vdi> vdi = GetVdi(id);
-    if (vdi->AddHandle(Access::kRead)) (void)vdi->DropHandle(Access::kRead);
+    // Opening for reading recovers and publishes what a process that died here had flushed. Where
+    // the store is too full for that, what was recovered stays open as long as it is looked at.
+    struct Unpublished {
+      VdiHandle reader;
+      PublishedVdi vdi;
+    };
+    if (Result<VdiHandle> reader = store.OpenVdi(id, Access::kRead)) {
+      if (std::optional<PublishedVdi> vdi = (*reader)->UnpublishedState()) {
+        auto found = std::make_shared<Unpublished>();
+        found->reader = std::move(*reader);
+        found->vdi = std::move(*vdi);
+        const PublishedVdi* const state = &found->vdi;
+        return std::shared_ptr<const PublishedVdi>(std::move(found), state);
+      }
+    }
   }
   return published.Get(id, folder);
 }
 
-Result<VdiState> Store::Shared::SharedState(const Id& id) {
+Result<VdiState> Store::Shared::SharedState(Store& store, const Id& id) {
   if (const std::shared_ptr<Vdi> open = FindOpen(id)) {
     QUOIN_TRY(open->FinishFrozen());
     MutexLock lock(open->state_mutex_);
     if (open->database_ != nullptr) return open->PublishableState();
   }
-  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, PublishedState(id));
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, PublishedState(store, id));
   return found->state;
 }
 
@@ -199,7 +212,7 @@ Result<VdiInfo> Store::Describe(const Id& id) {
     }
   }
   if (!live) {
-    Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(id);
+    Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(*this, id);
     if (!found) {
       Error error = found.error();
       const std::string name = shared_->environment.NameHint(id);

@@ -23,6 +23,7 @@
 #include "metadata/writer_lock.h"
 #include "snapshots/data_path.h"
 #include "snapshots/image.h"
+#include "snapshots/published_cache.h"
 #include "snapshots/seal_plan.h"
 #include "snapshots/store.h"
 
@@ -87,6 +88,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // kNotFound if the files that published.db names go while they are read.
   Status LoadPublishedOnce() QUOIN_REQUIRES(lifecycle_mutex_);
   Status ReadUnpublished() QUOIN_REQUIRES(lifecycle_mutex_);
+  // What ReadUnpublished found, while that is what readers here read.
+  std::optional<PublishedVdi> UnpublishedState() const QUOIN_EXCLUDES(state_mutex_);
   Status KeepForReading() QUOIN_REQUIRES(state_mutex_);
   // Removes the VDI with its name and files. kBusy while open, kNotEmpty with snapshots.
   Status RemoveAsOwner(const std::string& name, bool with_snapshots)
@@ -128,6 +131,9 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status FreezeHead() QUOIN_EXCLUDES(state_mutex_);
   SnapshotRecord DescribeSnapshot(const std::string& name, int64_t now_ns) const
       QUOIN_REQUIRES(state_mutex_);
+  // At most what a snapshot takes of the store: a head's files, the list of the frozen layer's blocks,
+  // rows, and a new published.db.
+  Result<uint64_t> BytesForSnapshot() const QUOIN_EXCLUDES(state_mutex_);
   Status CheckNewSnapshotName(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
   Status RemoveSnapshot(const std::string& name) QUOIN_EXCLUDES(state_mutex_);
   Status ChangeSnapshot(const SnapshotRecord& changed) QUOIN_REQUIRES(state_mutex_);
@@ -198,6 +204,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool head_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since it was last published
   bool pinned_ QUOIN_GUARDED_BY(state_mutex_) = false;  // there may be a pin of ours in gc/pins
+  std::optional<uint64_t> unpublished_head_blocks_ QUOIN_GUARDED_BY(state_mutex_);
   uint64_t flushed_through_ QUOIN_GUARDED_BY(state_mutex_) = 0;
   // Serialises FinishFrozen, which lets go of the state mutex while it writes.
   Mutex finish_mutex_{LockRank::kVdiFinish};

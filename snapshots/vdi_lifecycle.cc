@@ -67,6 +67,8 @@ Status Vdi::DropHandle(Access access) {
   }
   if (writers_ == 0 && readers_ == 0) {
     data_.Clear();
+    MutexLock state_lock(state_mutex_);
+    unpublished_head_blocks_.reset();
     published_file_ = {};
     failed_ = false;
   }
@@ -131,6 +133,7 @@ Status Vdi::LoadPublishedOnce() {
   QUOIN_ASSIGN(const uint64_t data, stack.CountData(0, BlocksOf(size)));
   data_.Replace({nullptr, std::move(stack), size, data});
   state_ = std::move(state);
+  unpublished_head_blocks_.reset();
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
   published_file_ = facts.identity;
   published_ctime_ns_ = facts.ctime_ns;
@@ -142,10 +145,21 @@ Status Vdi::LoadPublishedOnce() {
 Status Vdi::ReadUnpublished() {
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
+  const uint64_t head_blocks = data_.head()->ownership().data_blocks();
   const Status reading = KeepForReading();
-  if (!reading) Abandon();
+  if (reading) {
+    unpublished_head_blocks_ = head_blocks;
+  } else {
+    Abandon();
+  }
   lock_.reset();
   return reading;
+}
+
+std::optional<PublishedVdi> Vdi::UnpublishedState() const {
+  MutexLock lock(state_mutex_);
+  if (!unpublished_head_blocks_) return std::nullopt;
+  return PublishedVdi{state_, *unpublished_head_blocks_};
 }
 
 // From owner to reader: the same contents, with the head open for reading only.
@@ -209,6 +223,7 @@ Status Vdi::BecomeOwner() {
                                                    state_.vdi.id.ToString()));
     }
     unrecorded_.clear();
+    unpublished_head_blocks_.reset();
     vdi_row_changed_ = publish_needed_ = head_changed_ = sweep_needed_ = false;
     // One that a crash left, or brought back: it goes when what is recorded is published again.
     QUOIN_ASSIGN(pinned_, PathExists(fs, environment_.layout.Pin(id_)));

@@ -153,6 +153,19 @@ Status Vdi::CheckNewSnapshotName(const std::string& name) const {
   return {};
 }
 
+Result<uint64_t> Vdi::BytesForSnapshot() const {
+  constexpr uint64_t kFixedBytes = uint64_t{1} << 20;
+  constexpr uint64_t kBytesPerScatteredBlock = 4;  // of runs; a region full of them becomes bits
+  QUOIN_ASSIGN(const FileFacts published,
+               environment_.file_system.Facts(StoreLayout::Published(folder_)));
+  MutexLock lock(state_mutex_);
+  QUOIN_TRY(RequireOwner());
+  const uint64_t blocks = data_.head()->ownership().data_blocks();
+  const uint64_t list =
+      std::min(blocks * kBytesPerScatteredBlock, BlocksOf(data_.size_bytes()) / 8);
+  return kFixedBytes + 2 * (list + published.size_bytes);
+}
+
 SnapshotRecord Vdi::DescribeSnapshot(const std::string& name, int64_t now_ns) const {
   SnapshotRecord snapshot;
   snapshot.id = Id::Random();

@@ -74,6 +74,49 @@ TEST_F(TakeOverTest, WhatWasPublishedLastStaysReadableWhileTheNextOwnerHasTheVdi
   FAIL() << "letting go does not end";
 }
 
+// The store filled up between a snapshot's record and its publishing. It is durable, so it is there
+// for all who ask on this host; and readable, also from its VDI's next process.
+TEST_F(TakeOverTest, ASnapshotThatAFullStoreKeptFromBeingPublishedIsThere) {
+  const std::string content = PatternOf(1, 3 * kBlockBytes);
+  const Id a = CreateWith("a", content);
+  fs_.Plan({.mode = FaultMode::kErrors,
+            .code = ErrorCode::kNoSpace,
+            .only_call = Call::kWrite,
+            .only_path_part = "/tmp/"});
+  ASSERT_OK(store_->CreateSnapshots({{"a", "s"}}));
+  for (const bool another_process : {false, true}) {
+    SCOPED_TRACE(another_process);
+    if (another_process) {
+      store_.reset();
+      store_ = OpenAs(1);
+    }
+    const Result<SnapshotRecord> record = store_->FindSnapshot(a, "s");
+    ASSERT_OK(record);
+    EXPECT_EQ(SnapshotContent(a, record->id), content);
+    EXPECT_EQ(Content(a), content);
+    const Result<VdiInfo> info = store_->Describe(a);
+    ASSERT_OK(info);
+    EXPECT_EQ(info->snapshots, 1u);
+  }
+  fs_.ClearFaults();
+  const Result<std::vector<SnapshotRecord>> listed = store_->ListSnapshots(a);
+  ASSERT_OK(listed);
+  EXPECT_EQ(listed->size(), 1u);
+  EXPECT_OK(OpenAs(2)->FindSnapshot(a, "s"));  // published by now
+  EXPECT_EQ(SnapshotContent(a, listed->front().id), content);
+}
+
+TEST_F(TakeOverTest, ASnapshotForWhichThereIsNoRoomIsRefused) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const Result<SpaceFacts> space = store_->Space();
+  ASSERT_OK(space);
+  fs_.SetCapacity(space->total_bytes - space->available_bytes + 512 * 1024);
+  EXPECT_ERROR(kNoSpace, store_->CreateSnapshots({{"a", "s"}}));
+  const Result<std::vector<SnapshotRecord>> listed = store_->ListSnapshots(a);
+  ASSERT_OK(listed);
+  EXPECT_TRUE(listed->empty());
+}
+
 // published.db is replaced and the file of the owned blocks that the old one names is removed: who has
 // just read the old one looks again.
 TEST_F(TakeOverTest, AReaderThatReadsWhatIsJustReplacedLooksAgain) {
