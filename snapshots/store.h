@@ -94,6 +94,7 @@ class StoreObserver {
 // Keeps a VDI open. The first handle for writing makes this process the owner; when the last one is
 // destroyed (or Closed) everything is flushed, published and let go. Movable, not copyable; one
 // handle's methods may be used by several threads, except Close.
+// Must not outlive its Store.
 class VdiHandle {
  public:
   VdiHandle() = default;

@@ -4,9 +4,11 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
@@ -48,6 +50,7 @@ std::string QuoinBinary() {
 }
 
 MountedStore::~MountedStore() {
+  if (::testing::Test::HasFailure()) TellOfDaemon();
   if (daemon_ != 0 && !Unmount()) UnmountByForce();
 }
 
@@ -97,6 +100,14 @@ MountedStore::~MountedStore() {
     return ::testing::AssertionFailure() << "cannot take the dead mount away: errno " << errno;
   }
   return ::testing::AssertionSuccess();
+}
+
+void MountedStore::TellOfDaemon() const {
+  constexpr size_t kMaxShownBytes = 16 << 10;
+  const std::string log = ReadWhole(folder_ / "daemon.log");
+  std::cerr << "the daemon is " << (daemon_ != 0 && IsAlive(daemon_) ? "there" : "not there")
+            << "; its log ends:\n"
+            << log.substr(log.size() - std::min(log.size(), kMaxShownBytes)) << '\n';
 }
 
 void MountedStore::UnmountByForce() {

@@ -52,6 +52,7 @@ class MountedStore {
 
  private:
   void UnmountByForce();
+  void TellOfDaemon() const;  // why a test has failed is often in its log
 
   TemporaryDirectory folder_;
   std::string store_;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 
@@ -312,15 +313,15 @@ class InterleavingTest : public CollectorTest {
   // Calls `other` before the n-th call of `run`; false if there was none.
   template <typename Run, typename Other>
   bool Between(uint64_t n, Run run, Other other) {
-    uint64_t calls = 0;
-    bool done = false;
+    std::atomic<uint64_t> calls{0};  // the observer is called by all threads
+    std::atomic<bool> done{false};
     fs_.SetObserver([&](Call call, const std::string&) {
       // Between these nothing happens that another host could see, or that shows what it does.
       const bool counts = (IsStep(call) && call != Call::kWrite) || call == Call::kOpen ||
                           call == Call::kLock || call == Call::kList;
       if (done || !counts || ++calls != n) return;
       done = true;
-      other();
+      OnAnotherThread(other);
     });
     run();
     fs_.SetObserver(nullptr);

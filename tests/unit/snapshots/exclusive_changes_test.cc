@@ -1,6 +1,7 @@
 // Rollback and shrinking need the VDI to themselves: who opens it meanwhile waits.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -16,11 +17,11 @@ class ExclusiveChangesTest : public StoreWorld {
   template <typename Change>
   void WithWriterMeanwhile(const Id& id, uint64_t offset, Change change) {
     std::thread writer;
-    bool met = false;
+    std::atomic<bool> met{false};  // the observer is called by all threads
     fs_.SetObserver([&](Call call, const std::string& path) {
       const bool is_commit =
           call == Call::kSync && path.find(id.ToString() + "/vdi.db-wal") != std::string::npos;
-      if (!is_commit || std::exchange(met, true)) return;
+      if (!is_commit || met.exchange(true)) return;
       writer = std::thread([this, &id, offset] {
         Result<VdiHandle> handle = store_->OpenVdi(id, Access::kReadWrite);
         ASSERT_OK(handle);
@@ -31,7 +32,7 @@ class ExclusiveChangesTest : public StoreWorld {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     });
     change();
-    ASSERT_TRUE(met);
+    ASSERT_TRUE(met.load());
     writer.join();
     store_.reset();
     fs_.SetObserver(nullptr);

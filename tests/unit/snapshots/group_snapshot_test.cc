@@ -62,9 +62,7 @@ TEST_F(GroupSnapshotTest, ADecidedSnapshotThatCouldNotBeRecordedSurvivesACleanRe
     // A crash later on: the recovery decides what is still pending.
     a = OpenVdi(a_);
     b = OpenVdi(b_);
-    KillProcess();
-    a = VdiHandle();
-    b = VdiHandle();
+    KillProcess({&a, &b});
     store_ = OpenAs(1);
     EXPECT_TRUE(Has(a_, name));
     EXPECT_TRUE(Has(b_, name));

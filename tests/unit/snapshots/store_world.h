@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "blockstore/base/block.h"
@@ -14,6 +15,13 @@
 #include "tests/support/store_fixture.h"
 
 namespace quoin {
+
+// Runs `call` to its end as another process or another request would: holding none of the locks that
+// this thread holds.
+template <typename Call>
+void OnAnotherThread(Call call) {
+  std::thread(call).join();
+}
 
 class StoreWorld : public ::testing::Test {
  protected:
@@ -31,9 +39,11 @@ class StoreWorld : public ::testing::Test {
     return opened ? std::move(*opened) : nullptr;
   }
 
-  // All that this process holds goes without a word, as if it had been killed.
-  void KillProcess() {
+  // All that this process holds goes without a word, as if it had been killed; `open` are handles
+  // of its store, which may not outlive it.
+  void KillProcess(std::initializer_list<VdiHandle*> open = {}) {
     fs_.FailAfter(1, FaultMode::kCrash);
+    for (VdiHandle* const handle : open) *handle = VdiHandle();
     store_.reset();
     fs_.Crash(CrashMode::kProcessOnly);
   }
@@ -95,7 +105,7 @@ class StoreWorld : public ::testing::Test {
     fs_.SetObserver([&](Call seen, const std::string& path) {
       if (seen != call || path.find(path_part) == std::string::npos) return;
       if (std::exchange(done, true)) return;
-      other();
+      OnAnotherThread(other);
     });
     request();
     fs_.SetObserver(nullptr);
