@@ -64,6 +64,7 @@ Result<CollectReport> Collector::RunAlone() {
   QUOIN_TRY(ListCandidates());
   const Clock::time_point mark_start = Clock::now();
   QUOIN_ASSIGN(const std::vector<StoreRoots::Root> roots, roots_.Read());
+  if (!options_.dry_run) QUOIN_TRY(roots_.CheckNames());
   QUOIN_TRY(MarkFrom(roots));
   report_.mark_time = Clock::now() - mark_start;
   QUOIN_TRY(FindGarbage());

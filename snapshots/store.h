@@ -28,6 +28,7 @@
 #include "snapshots/collect_report.h"
 #include "snapshots/image.h"
 #include "snapshots/seal_counts.h"
+#include "snapshots/scrub_report.h"
 #include "snapshots/space_report.h"
 
 namespace quoin {
@@ -200,6 +201,9 @@ class Store {
   // --- garbage -------------------------------------------------------------------------------
   // Removes from the packs what no VDI refers to (collector.h). kBusy if another collector is at work.
   Result<CollectReport> Collect(const CollectOptions& options);
+  // Compares all that is stored with its digests, mends what it can, and says where damage shows
+  // (scrubber.h). Damage is no error.
+  Result<ScrubReport> Scrub(const ScrubOptions& options);
   // What takes space in the store; reads all maps, several times if `of_each` VDI is asked for too.
   Result<SpaceReport> MeasureSpace(bool of_each);
 

@@ -1,8 +1,9 @@
-// Collecting garbage, on demand and in the background.
+// Collecting garbage, on demand and in the background, and scrubbing.
 #include <spdlog/spdlog.h>
 
 #include "snapshots/background_collector.h"
 #include "snapshots/collector.h"
+#include "snapshots/scrubber.h"
 #include "snapshots/store_shared.h"
 
 namespace quoin {
@@ -10,6 +11,11 @@ namespace quoin {
 Result<CollectReport> Store::Collect(const CollectOptions& options) {
   Collector collector(shared_->environment, options);
   return collector.Run();
+}
+
+Result<ScrubReport> Store::Scrub(const ScrubOptions& options) {
+  Scrubber scrubber(shared_->environment, options);
+  return scrubber.Run();
 }
 
 BackgroundCollector::BackgroundCollector(Store& store, StoreEnvironment& environment)

@@ -14,6 +14,7 @@
 #include "metadata/host.h"
 #include "metadata/names.h"
 #include "metadata/store_layout.h"
+#include "snapshots/copy_finder.h"
 #include "snapshots/frozen_finisher.h"
 #include "snapshots/layer_cache.h"
 #include "snapshots/store.h"
@@ -33,7 +34,12 @@ struct StoreEnvironment {
         layer_cache(fs),
         frames(store_options.frame_cache_bytes),
         nodes(store_options.node_cache_bytes),
-        packs(fs, layout.Packs(), frames) {}
+        packs(fs, layout.Packs(), frames),
+        copies(packs, [this] { return Index(); }) {
+    packs.SetHealer([this](const Digest& digest, const SlotLocation& damaged) {
+      return copies.Find(digest, damaged);
+    });
+  }
 
   FileSystem& file_system;
   const StoreLayout layout;
@@ -44,6 +50,7 @@ struct StoreEnvironment {
   FrameCache frames;
   NodeCache nodes;
   PackStore packs;
+  CopyFinder copies;
   // Set once, while the store is opened.
   Compression compression = Compression::kLz4;
   Id store_id;

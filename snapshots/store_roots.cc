@@ -120,6 +120,27 @@ Result<StoreRoots::Found> StoreRoots::ReadVdi(const Id& id, const std::string& s
   return Found::kRead;
 }
 
+Status StoreRoots::CheckNames() const {
+  const Names names(file_system_, layout_);
+  std::vector<std::string> damaged;  // of those it is not known where they lead
+  QUOIN_ASSIGN(const std::vector<NamedVdi> all, names.ListAll("", &damaged));
+  for (const NamedVdi& named : all) {
+    if (seen_.count(named.id) > 0) continue;
+    bool exists = false;  // made or being removed since
+    for (const char* suffix : kSuffixes) {
+      QUOIN_ASSIGN(const bool there, PathExists(file_system_, layout_.Vdi(named.id) + suffix));
+      exists |= there;
+    }
+    const Result<NameFacts> now = names.Lookup(named.name);
+    if (exists || !now || now->is_folder || now->vdi != named.id) continue;
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("vdis/{}: its folder {} is missing, so what it referred to is not known",
+                            named.name, layout_.Vdi(named.id)),
+                "quoin rebuild makes it anew from what the packs know of it");
+  }
+  return {};
+}
+
 Status StoreRoots::MakeDurable() {
   for (const Id& id : unsynced_) {
     for (const char* suffix : kSuffixes) {  // wherever it has moved since

@@ -31,6 +31,9 @@ class StoreRoots {
   // The roots that no earlier call has returned. An error, which names the VDI, if a pin or a
   // published state cannot be read: what it refers to is not known then.
   Result<std::vector<Root>> Read();
+  // kCorrupt if a name leads to a VDI that is not there: what a VDI referred to that was lost, not
+  // removed, must not be taken for garbage. To be asked after a Read.
+  Status CheckNames() const;
   // All that was read is durable after it: nothing older comes back after a power cut.
   Status MakeDurable();
 

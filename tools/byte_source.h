@@ -16,6 +16,9 @@ class ByteSource {
  public:
   static Result<std::unique_ptr<ByteSource>> Open(const std::string& path);
 
+  // 0 if it is not known.
+  uint64_t size_bytes() const { return size_bytes_ < 0 ? 0 : static_cast<uint64_t>(size_bytes_); }
+
   // Fills the buffer; fewer bytes only at the end.
   Result<size_t> Read(std::span<std::byte> buffer);
 

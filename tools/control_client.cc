@@ -23,7 +23,7 @@ Failure Unanswered(const MountRecord& daemon, const Error& reason) {
 }  // namespace
 
 Result<Json> AskDaemon(const std::string& run_dir, const MountRecord& daemon, const Json& request,
-                       std::chrono::milliseconds patience) {
+                       std::chrono::milliseconds patience, const ProgressSink& progress) {
   Result<Descriptor> socket = ConnectTo(SocketPath(run_dir, daemon.session));
   if (!socket) {
     // It listens before its record appears, so nobody at the socket means nobody at all.
@@ -32,9 +32,14 @@ Result<Json> AskDaemon(const std::string& run_dir, const MountRecord& daemon, co
   }
   const Status sent = SendLine(socket->number(), JsonLine(request), kSendPatience);
   if (!sent) return Unanswered(daemon, sent.error());
-  const Result<std::string> line = ReceiveLine(socket->number(), kMaxControlAnswerBytes, patience);
-  if (!line) return Unanswered(daemon, line.error());
-  return ParseJsonObject(*line, fmt::format("the answer of the daemon of {}", daemon.mount_point));
+  LineReceiver receiver(socket->number());
+  for (;;) {
+    const Result<std::string> line = receiver.Receive(kMaxControlAnswerBytes, patience);
+    if (!line) return Unanswered(daemon, line.error());
+    Result<Json> answer = ParseJsonObject(
+        *line, fmt::format("the answer of the daemon of {}", daemon.mount_point));
+    if (!answer || !TakeProgress(*answer, progress)) return answer;
+  }
 }
 
 Json StatusRequest() {

@@ -18,6 +18,7 @@ constexpr int kBacklog = 64;
 constexpr size_t kMaxConnections = 32;
 constexpr std::chrono::milliseconds kRequestPatience{10'000};
 constexpr std::chrono::milliseconds kAnswerPatience{30'000};
+constexpr std::chrono::milliseconds kTellPatience{100};  // the work waits meanwhile
 
 Json ErrorAnswer(Error error) { return Json{{"error", ToJson(error)}}; }
 
@@ -103,7 +104,10 @@ void ControlServer::Serve(Connection& connection) {
   const Result<std::string> line = ReceiveLine(socket, kMaxControlRequestBytes, kRequestPatience);
   if (line) {
     const Result<Json> request = ParseJsonObject(*line, "the request");
-    const Json answer = request ? handler_(*request) : ErrorAnswer(request.error());
+    const auto tell = [socket](const Json& early) {
+      (void)SendLine(socket, JsonLine(early), kTellPatience);
+    };
+    const Json answer = request ? handler_(*request, tell) : ErrorAnswer(request.error());
     const Status sent = SendLine(socket, JsonLine(answer), kAnswerPatience);
     if (!sent) spdlog::warn("an answer was not taken: {}", sent.error().what);
   } else if (line.error().code == ErrorCode::kTooLarge) {

@@ -22,8 +22,11 @@ inline constexpr size_t kMaxControlAnswerBytes = 256
 
 class ControlServer {
  public:
+  // Sends a line before the answer; one that is not taken is lost. From the handler's thread, or from
+  // others one after the other.
+  using Tell = std::function<void(const Json& line)>;
   // Called with each request, from several threads at once; must not throw.
-  using Handler = std::function<Json(const Json& request)>;
+  using Handler = std::function<Json(const Json& request, const Tell& tell)>;
 
   // Answers from here on. `path` is the socket's; it must not exist.
   static Result<std::unique_ptr<ControlServer>> Start(const std::string& path, Handler handler);

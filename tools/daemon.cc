@@ -54,6 +54,19 @@ StoreOptions OptionsOf(const DaemonOptions& options) {
   return store;
 }
 
+constexpr std::chrono::milliseconds kTellEvery{200};
+
+// Passes on what is told at most every so often.
+ProgressSink PacedProgress(const ControlServer::Tell& tell) {
+  return [&tell, last = std::chrono::steady_clock::time_point()](uint64_t done,
+                                                                  uint64_t all) mutable {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < kTellEvery) return;
+    last = now;
+    tell(ProgressLine(done, all));
+  };
+}
+
 // One mounted tree and all that belongs to it, in the order in which it is built; taken down in the
 // opposite order.
 class MountedTree {
@@ -72,7 +85,9 @@ class MountedTree {
     QUOIN_ASSIGN(
         tree->control_,
         ControlServer::Start(SocketPath(tree->run_dir_, tree->record_.session),
-                             [raw = tree.get()](const Json& json) { return raw->Answer(json); }));
+                             [raw = tree.get()](const Json& json, const ControlServer::Tell& tell) {
+                               return raw->Answer(json, tell);
+                             }));
     QUOIN_TRY(WriteMountRecord(tree->run_dir_, tree->record_));
     return tree;
   }
@@ -110,7 +125,7 @@ class MountedTree {
   }
   std::string StatusText() { return JsonText(StatusJson()) + "\n"; }
 
-  Json Answer(const Json& json) {
+  Json Answer(const Json& json, const ControlServer::Tell& tell) {
     StoreAnswer answer;
     const Result<StoreRequest> request = StoreRequest::FromJson(json);
     if (!request) {
@@ -118,7 +133,8 @@ class MountedTree {
     } else if (request->verb == "status") {
       answer.result = StatusJson();
     } else {
-      answer = RunStoreRequest(*store_, *request);
+      answer = RunStoreRequest(*store_, *request,
+                               request->tells_progress ? PacedProgress(tell) : nullptr);
     }
     return answer.ToJson();
   }

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "tools/progress_bar.h"
 #include "tools/store_client.h"
 #include "tools/store_operations.h"
 
@@ -54,8 +55,12 @@ void PrintJson(const Json& value) { fmt::print("{}\n", JsonText(value)); }
 
 int RunRequest(const std::string& root, const StoreRequest& request,
                const std::function<int(const Json& result)>& print) {
-  StoreClient client(root);
-  const Result<Json> result = client.Run(request);
+  ProgressBar bar(request.verb);
+  StoreClient client(root, [&bar](uint64_t done, uint64_t all) { bar.Show(done, all); });
+  StoreRequest asked = request;
+  asked.tells_progress = true;
+  const Result<Json> result = client.Run(asked);
+  bar.Clear();
   if (!result) return Report(result.error(), kFailed);
   return print(*result);
 }

@@ -104,26 +104,33 @@ Result<unsigned> PeerUser(int socket) {
   return credentials.uid;
 }
 
-Result<std::string> ReceiveLine(int socket, size_t limit_bytes,
-                                std::chrono::milliseconds patience) {
+Result<std::string> LineReceiver::Receive(size_t limit_bytes, std::chrono::milliseconds patience) {
   const Clock::time_point deadline = Clock::now() + patience;
-  std::string line;
   std::array<char, 16384> buffer;
-  for (;;) {
-    QUOIN_TRY(WaitFor(socket, POLLIN, deadline));
-    const ssize_t count = recv(socket, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (count < 0) return FailSystem(errno, "cannot read from a socket");
-    if (count == 0) return Fail(ErrorCode::kIo, "the other end hung up");
-    const std::string_view piece(buffer.data(), static_cast<size_t>(count));
-    const size_t end = piece.find('\n');
-    line += piece.substr(0, end);
-    if (line.size() > limit_bytes) {
+  for (size_t looked_at = 0;;) {
+    const size_t end = received_.find('\n', looked_at);
+    if (std::min(end, received_.size()) > limit_bytes) {
       return Fail(ErrorCode::kTooLarge,
                   fmt::format("a line on a socket is longer than {} bytes", limit_bytes));
     }
-    if (end != std::string_view::npos) return line;
+    if (end != std::string::npos) {
+      std::string line = received_.substr(0, end);
+      received_.erase(0, end + 1);
+      return line;
+    }
+    looked_at = received_.size();
+    QUOIN_TRY(WaitFor(socket_, POLLIN, deadline));
+    const ssize_t count = recv(socket_, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (count < 0) return FailSystem(errno, "cannot read from a socket");
+    if (count == 0) return Fail(ErrorCode::kIo, "the other end hung up");
+    received_.append(buffer.data(), static_cast<size_t>(count));
   }
+}
+
+Result<std::string> ReceiveLine(int socket, size_t limit_bytes,
+                                std::chrono::milliseconds patience) {
+  return LineReceiver(socket).Receive(limit_bytes, patience);
 }
 
 Status SendLine(int socket, std::string_view line, std::chrono::milliseconds patience) {

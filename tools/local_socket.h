@@ -44,8 +44,20 @@ Result<Descriptor> ConnectTo(const std::string& path);
 // The user of the process at the other end.
 Result<unsigned> PeerUser(int socket);
 
-// Reads up to a newline, which is not part of the result. kTooLarge beyond `limit_bytes`, kBusy if
-// it takes longer than `patience`, kIo if the other end closes before.
+// Reads lines from a socket, one after the other.
+class LineReceiver {
+ public:
+  explicit LineReceiver(int socket) : socket_(socket) {}
+  // Up to a newline, which is not part of the result. kTooLarge beyond `limit_bytes`, kBusy if it
+  // takes longer than `patience`, kIo if the other end closes before.
+  Result<std::string> Receive(size_t limit_bytes, std::chrono::milliseconds patience);
+
+ private:
+  const int socket_;
+  std::string received_;  // beyond the last line
+};
+
+// The one line that is expected; what follows it is lost.
 Result<std::string> ReceiveLine(int socket, size_t limit_bytes, std::chrono::milliseconds patience);
 
 // Sends the line and a newline; kBusy if it takes longer than `patience`.

@@ -18,12 +18,13 @@ namespace {
 
 // How long a daemon may take: what moves a VDI's data takes as long as there is data.
 std::chrono::milliseconds PatienceFor(const std::string& verb) {
-  return verb == "seal" || verb == "import" ? kDataPatience : kWorkPatience;
+  return verb == "seal" || verb == "import" || verb == "scrub" ? kDataPatience : kWorkPatience;
 }
 
 }  // namespace
 
-StoreClient::StoreClient(std::string root) : root_(std::move(root)), run_dir_(DefaultRunDir()) {}
+StoreClient::StoreClient(std::string root, ProgressSink progress)
+    : root_(std::move(root)), progress_(std::move(progress)), run_dir_(DefaultRunDir()) {}
 
 Result<Json> StoreClient::Run(const StoreRequest& request) {
   Result<Superblock> superblock = ReadSuperblock(file_system_, root_);
@@ -58,7 +59,7 @@ void StoreClient::PutOwnerFirst(const StoreRequest& request) {
 Result<StoreAnswer> StoreClient::AskMounts(const StoreRequest& request) {
   for (const MountRecord& mount : mounts_) {
     const Result<Json> json = AskDaemon(run_dir_, mount, request.ToJson(),
-                                         PatienceFor(request.verb));
+                                         PatienceFor(request.verb), progress_);
     if (json) {
       StoreAnswer answer = StoreAnswer::FromJson(*json);
       // A daemon of another version may not know the verb; this process does.
@@ -76,7 +77,7 @@ Result<StoreAnswer> StoreClient::RunHere(const StoreRequest& request) {
   options.state_dir = DefaultStateDir();
   QUOIN_ASSIGN(const std::unique_ptr<Store> store,
                Store::Open(file_system_, root_, std::move(self), std::move(options)));
-  return RunStoreRequest(*store, request);
+  return RunStoreRequest(*store, request, progress_);
 }
 
 StoreAnswer StoreClient::AskOwner(const StoreRequest& request, StoreAnswer answer) {
@@ -85,7 +86,8 @@ StoreAnswer StoreClient::AskOwner(const StoreRequest& request, StoreAnswer answe
     return mount.session == answer.owner_session;
   });
   if (owner == mounts_.end()) return answer;
-  const Result<Json> json = AskDaemon(run_dir_, *owner, request.ToJson(), PatienceFor(request.verb));
+  const Result<Json> json = AskDaemon(run_dir_, *owner, request.ToJson(),
+                                       PatienceFor(request.verb), progress_);
   if (json) return StoreAnswer::FromJson(*json);
   if (json.error().code != ErrorCode::kNotFound) answer.error = json.error();
   return answer;

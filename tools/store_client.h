@@ -15,8 +15,8 @@ namespace quoin {
 
 class StoreClient {
  public:
-  // `root` is the store's folder; it is not touched yet.
-  explicit StoreClient(std::string root);
+  // `root` is the store's folder; it is not touched yet. `progress` hears of long work, if not null.
+  explicit StoreClient(std::string root, ProgressSink progress = nullptr);
 
   // The result, or the error in the form "cannot <act>: <reason>".
   Result<Json> Run(const StoreRequest& request);
@@ -31,6 +31,7 @@ class StoreClient {
   StoreAnswer AskOwner(const StoreRequest& request, StoreAnswer answer);
 
   const std::string root_;
+  const ProgressSink progress_;
   const std::string run_dir_;
   PosixFileSystem file_system_;
   std::vector<MountRecord> mounts_;  // of this store

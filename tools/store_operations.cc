@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -259,21 +260,30 @@ Json CountsJson(const SealCounts& counts) {
               {"map_bytes", counts.node_bytes}};
 }
 
-Result<Json> Seal(Store& store, const StoreRequest& request) {
+Result<Json> Seal(Store& store, const StoreRequest& request, const ProgressSink& progress) {
   QUOIN_ASSIGN(const Id id, FindVdi(store, request.vdi));
-  QUOIN_ASSIGN(const SealCounts counts, store.SealVdi(id, /*with_head=*/true));
+  const auto tell = [&progress](uint64_t done_blocks, uint64_t all_blocks) {
+    if (progress) progress(done_blocks * kBlockBytes, all_blocks * kBlockBytes);
+  };
+  QUOIN_ASSIGN(const SealCounts counts, store.SealVdi(id, /*with_head=*/true, tell));
   return CountsJson(counts);
 }
 
 // The command opens the file where it runs; a daemon of this host reads the same path.
-Result<Json> Import(Store& store, const StoreRequest& request) {
+Result<Json> Import(Store& store, const StoreRequest& request, const ProgressSink& progress) {
   QUOIN_TRY(ValidateVdiName(request.vdi));
   QUOIN_ASSIGN(const std::unique_ptr<ByteSource> source, ByteSource::Open(request.path));
   FoldersOfName folders(store);
   QUOIN_TRY(folders.Make(request.vdi));
-  QUOIN_ASSIGN(const Id id,
-               store.ImportVdi(request.vdi, request.size_bytes, AttributesFor(request),
-                               [&](std::span<std::byte> buffer) { return source->Read(buffer); }));
+  uint64_t done_bytes = 0;
+  const auto read = [&](std::span<std::byte> buffer) -> Result<size_t> {
+    QUOIN_ASSIGN(const size_t n, source->Read(buffer));
+    done_bytes += n;
+    if (progress) progress(done_bytes, source->size_bytes());
+    return n;
+  };
+  QUOIN_ASSIGN(const Id id, store.ImportVdi(request.vdi, request.size_bytes, AttributesFor(request),
+                                            read));
   folders.KeepThem();
   QUOIN_ASSIGN(const VdiInfo info, store.Describe(id));
   return VdiJson(request.vdi, info);
@@ -306,6 +316,53 @@ Result<Json> Collect(Store& store, const StoreRequest& request) {
               {"marked_blocks", report.blocks},
               {"mark_milliseconds", Milliseconds(report.mark_time).count()},
               {"hold_milliseconds", Milliseconds(report.hold_time).count()}};
+}
+
+Json SlotsJson(const DamagedSlots& slots) {
+  return Json{{"pack", slots.pack.ToString()}, {"first", slots.first}, {"count", slots.count},
+              {"kind", slots.are_records ? "records" : "blocks"}, {"mended", slots.is_mended}};
+}
+
+Result<Json> Scrub(Store& store, const StoreRequest& request, const ProgressSink& progress) {
+  ScrubOptions options;
+  options.dry_run = request.dry_run;
+  options.progress = progress;
+  if (!request.vdi.empty()) {
+    QUOIN_ASSIGN(options.vdi, FindVdi(store, request.vdi));
+  }
+  if (!request.snapshot.empty()) {
+    QUOIN_ASSIGN(const SnapshotRecord record, store.FindSnapshot(options.vdi, request.snapshot));
+    options.snapshot = record.id;
+  }
+  QUOIN_ASSIGN(const ScrubReport report, store.Scrub(options));
+  Json slots = Json::array();
+  for (const DamagedSlots& each : report.slots) slots.push_back(SlotsJson(each));
+  Json packs = Json::array();
+  for (const DamagedPack& each : report.damaged_packs) {
+    packs.push_back(
+        Json{{"pack", each.pack.ToString()}, {"what", each.what}, {"mended", each.is_mended}});
+  }
+  Json ranges = Json::array();
+  std::map<Id, std::string> names;
+  for (const DamagedRange& each : report.ranges) {
+    std::string& name = names[each.vdi];
+    if (name.empty()) name = store.NameOf(each.vdi).value_or(each.vdi.ToString());
+    ranges.push_back(Json{{"vdi", name},
+                          {"snapshot", each.snapshot.empty() ? Json() : Json(each.snapshot)},
+                          {"offset_bytes", each.offset_bytes},
+                          {"length_bytes", each.length_bytes},
+                          {"mended", each.is_mended}});
+  }
+  return Json{{"damaged", report.IsDamaged()},
+              {"packs", report.packs},
+              {"frames", report.frames},
+              {"blocks", report.blocks},
+              {"pack_bytes", report.bytes},
+              {"unsealed_layers", report.unsealed_layers},
+              {"damaged_slots", std::move(slots)},
+              {"damaged_packs", std::move(packs)},
+              {"damaged_ranges", std::move(ranges)},
+              {"notes", report.notes}};
 }
 
 Result<Json> MeasureSpace(Store& store, const StoreRequest& request) {
@@ -381,6 +438,8 @@ struct Operation {
   std::string_view verb;
   Result<Json> (*run)(Store&, const StoreRequest&);
   std::string (*act)(const StoreRequest&);  // what cannot be done, in an error's first words
+  // Instead of `run`: for work that takes as long as there is data.
+  Result<Json> (*run_long)(Store&, const StoreRequest&, const ProgressSink&) = nullptr;
 };
 
 std::string ActOnSnapshots(const StoreRequest& request) {
@@ -432,11 +491,18 @@ constexpr std::array kOperations = {
               [](const StoreRequest& r) {
                 return fmt::format("roll {} back to {}", Shown(r.vdi), r.snapshot);
               }},
-    Operation{"seal", Seal, [](const StoreRequest& r) { return "seal " + Shown(r.vdi); }},
-    Operation{"import", Import,
+    Operation{"seal", nullptr, [](const StoreRequest& r) { return "seal " + Shown(r.vdi); }, Seal},
+    Operation{"import", nullptr,
               [](const StoreRequest& r) {
                 return fmt::format("import {} as {}", r.path, Shown(r.vdi));
-              }},
+              },
+              Import},
+    Operation{"scrub", nullptr,
+              [](const StoreRequest& r) -> std::string {
+                if (r.vdi.empty()) return "scrub the store";
+                return "scrub " + (r.snapshot.empty() ? Shown(r.vdi) : Shown(r.vdi, r.snapshot));
+              },
+              Scrub},
     Operation{"gc", Collect, [](const StoreRequest&) { return std::string("collect garbage"); }},
     Operation{"df", MeasureSpace,
               [](const StoreRequest&) { return std::string("measure what takes space"); }},
@@ -473,7 +539,8 @@ Error InForm(Error error, const std::string& act) {
   return error;
 }
 
-StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request) {
+StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request,
+                            const ProgressSink& progress) {
   StoreAnswer answer;
   const auto* operation =
       std::find_if(kOperations.begin(), kOperations.end(),
@@ -484,7 +551,9 @@ StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request) {
         fmt::format("cannot do '{}': quoin {} does not know it", request.verb, QUOIN_VERSION)};
     return answer;
   }
-  Result<Json> result = operation->run(store, request);
+  Result<Json> result = operation->run_long != nullptr
+                            ? operation->run_long(store, request, progress)
+                            : operation->run(store, request);
   if (result) {
     answer.result = std::move(*result);
     if (request.verb == "info") answer.owner_session = OtherOwner(store, request);

@@ -9,8 +9,10 @@
 namespace quoin {
 
 // Answers every request, with an error for a verb that it does not know (kUnsupported). Every
-// error says "cannot <act>: <reason>".
-StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request);
+// error says "cannot <act>: <reason>". `progress` hears of long work, if it is not null; from any
+// thread, one at a time.
+StoreAnswer RunStoreRequest(Store& store, const StoreRequest& request,
+                            const ProgressSink& progress = nullptr);
 
 // "cannot <act>: <what>", unless the error says already what cannot be done.
 Error InForm(Error error, const std::string& act);

@@ -50,6 +50,20 @@ class MemberReader {
 
 }  // namespace
 
+Json ProgressLine(uint64_t done_bytes, uint64_t all_bytes) {
+  return Json{{"progress", {{"done_bytes", done_bytes}, {"all_bytes", all_bytes}}}};
+}
+
+bool TakeProgress(const Json& line, const ProgressSink& sink) {
+  const auto progress = line.find("progress");
+  if (progress == line.end()) return false;
+  if (sink) {
+    sink(static_cast<uint64_t>(NumberOf(*progress, "done_bytes")),
+         static_cast<uint64_t>(NumberOf(*progress, "all_bytes")));
+  }
+  return true;
+}
+
 Json StoreRequest::ToJson() const {
   Json json{{"protocol", kControlProtocol},
             {"verb", verb},
@@ -66,6 +80,7 @@ Json StoreRequest::ToJson() const {
             {"details", details},
             {"all", all},
             {"dry_run", dry_run},
+            {"tells_progress", tells_progress},
             {"grace_ms", grace_ms}};
   Json list = Json::array();
   for (const SnapshotName& name : snapshots) {
@@ -98,6 +113,7 @@ Result<StoreRequest> StoreRequest::FromJson(const Json& json) {
   reader.Read("details", request.details);
   reader.Read("all", request.all);
   reader.Read("dry_run", request.dry_run);
+  reader.Read("tells_progress", request.tells_progress);
   reader.ReadNumber("grace_ms", request.grace_ms);
   if (!reader.wrong().empty()) {
     return Fail(

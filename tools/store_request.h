@@ -2,10 +2,12 @@
 // the same whether the command's own process does the work or a daemon of this host.
 //
 // On the socket: one line {"protocol": 1, "verb": "resize", "vdi": "web01", ...}, answered by one
-// line {"result": ...} or {"error": {"code", "what", "next"}}.
+// line {"result": ...} or {"error": {"code", "what", "next"}}, before which there may be any number of
+// {"progress": {"done_bytes", "all_bytes"}} if they were asked for.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +18,12 @@
 namespace quoin {
 
 inline constexpr int kControlProtocol = 1;
+
+// How far long work has come; all_bytes is 0 while it is not known how much there is.
+using ProgressSink = std::function<void(uint64_t done_bytes, uint64_t all_bytes)>;
+Json ProgressLine(uint64_t done_bytes, uint64_t all_bytes);
+// True if the line is one of those, which the sink (if there is one) is told then.
+bool TakeProgress(const Json& line, const ProgressSink& sink);
 
 struct StoreRequest {
   std::string verb;                     // a row of the table in store_operations.cc
@@ -33,7 +41,8 @@ struct StoreRequest {
   bool details = false;  // of each VDI of a listing
   bool all = false;      // list also what is uninteresting
   bool dry_run = false;
-  uint64_t grace_ms = 0;  // of "gc"
+  bool tells_progress = false;  // lines with progress are wanted before the answer
+  uint64_t grace_ms = 0;        // of "gc"
 
   Json ToJson() const;
   // kInvalid for another protocol, a missing verb, or a member of the wrong kind.

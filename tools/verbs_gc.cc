@@ -14,6 +14,7 @@ namespace quoin {
 namespace {
 
 struct GarbageArguments {
+  std::string name;
   bool dry_run = false;
   uint64_t grace_s = static_cast<uint64_t>(kCollectGrace.count());
   bool details = false;
@@ -112,6 +113,62 @@ int MeasureSpace(const Invocation& invocation, const GarbageArguments& arguments
   });
 }
 
+std::string ShownRange(const Json& range) {
+  const std::string vdi = TextOf(range, "vdi");
+  const std::string snapshot = TextOf(range, "snapshot");
+  return fmt::format("{}: {} from byte {} on {}",
+                     snapshot.empty() ? "vdis/" + vdi : vdi + "@" + snapshot,
+                     SizeOf(range, "length_bytes"), NumberOf(range, "offset_bytes"),
+                     FlagOf(range, "mended") ? "were damaged and are mended" : "are damaged");
+}
+
+void PrintScrubbed(const Json& report) {
+  for (const Json& pack : report["damaged_packs"]) {
+    fmt::print("pack {}: {}{}\n", TextOf(pack, "pack"), TextOf(pack, "what"),
+               FlagOf(pack, "mended") ? "; mended" : "");
+  }
+  for (const Json& slots : report["damaged_slots"]) {
+    const auto first = NumberOf(slots, "first");
+    fmt::print("pack {}: {} in slots {} to {} {}\n", TextOf(slots, "pack"), TextOf(slots, "kind"),
+               first, first + NumberOf(slots, "count") - 1,
+               FlagOf(slots, "mended") ? "were damaged and are mended" : "are damaged");
+  }
+  for (const Json& range : report["damaged_ranges"]) fmt::print("{}\n", ShownRange(range));
+  for (const Json& note : report["notes"]) fmt::print("{}\n", note.get<std::string>());
+  fmt::print("{}: {} packs, {}, {} blocks compared with their digests\n",
+             FlagOf(report, "damaged") ? "damage is left" : "no damage is left",
+             NumberOf(report, "packs"), SizeOf(report, "pack_bytes"), NumberOf(report, "blocks"));
+  if (NumberOf(report, "unsealed_layers") > 0) {
+    fmt::print("{} layers are not sealed yet, so there is nothing to compare them with\n",
+               NumberOf(report, "unsealed_layers"));
+  }
+}
+
+int Scrub(const Invocation& invocation, const GarbageArguments& arguments) {
+  const std::string& text = arguments.name;
+  const std::string act = text.empty() ? "scrub the store" : "scrub " + text;
+  const Result<Target> target =
+      ChooseTarget(invocation.store, text.empty() ? std::vector<std::string>() : std::vector{text});
+  if (!target) return ReportUsage(target.error(), act);
+  StoreRequest request;
+  request.verb = "scrub";
+  request.dry_run = arguments.dry_run;
+  if (!text.empty()) {
+    const Result<SnapshotName> name = ParseVdiOrSnapshotName(target->names[0]);
+    if (!name) return ReportUsage(name.error(), act);
+    request.vdi = name->vdi;
+    request.snapshot = name->snapshot;
+  }
+  return RunRequest(target->root, request, [&](const Json& report) {
+    if (invocation.json) {
+      PrintJson(report);
+    } else {
+      PrintScrubbed(report);
+    }
+    return FlagOf(report, "damaged") ? kFailed : kDone;
+  });
+}
+
 }  // namespace
 
 void AddGarbageVerbs(CLI::App& app, Invocation& invocation) {
@@ -124,6 +181,14 @@ void AddGarbageVerbs(CLI::App& app, Invocation& invocation) {
       ->capture_default_str();
   AddJsonOption(*gc, invocation);
   SetAction(*gc, invocation, [&invocation, arguments] { return Collect(invocation, *arguments); });
+
+  CLI::App* scrub = AddVerb(app, invocation, "scrub",
+                            "Compare all that is sealed with its digests, and mend what can be");
+  scrub->add_option("VDI[@SNAPSHOT]", arguments->name, "Only what it refers to");
+  scrub->add_flag("--dry-run", arguments->dry_run, "Mend nothing");
+  AddJsonOption(*scrub, invocation);
+  SetAction(*scrub, invocation,
+            [&invocation, arguments] { return Scrub(invocation, *arguments); });
 
   CLI::App* df = AddVerb(app, invocation, "df", "Show what takes space in the store");
   df->add_flag("-l,--long", arguments->details, "Of each VDI and snapshot too");

@@ -1,4 +1,4 @@
-// gc, df: garbage, and what takes space.
+// gc, scrub, df: garbage, damage, and what takes space.
 #pragma once
 
 #include "tools/invocation.h"

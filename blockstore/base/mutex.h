@@ -39,6 +39,7 @@ enum class LockRank : int {
   kVdiData = 70,      // snapshots: data path's rare changes
   kRangeLock = 80,    // blockstore: blocks under change
   kLayerSegments = 85,
+  kCopySearch = 86,   // snapshots: one search for copies of damaged blocks at a time
   kKnownDead = 87,    // snapshots: what collectors have declared dead
   kStoreIndex = 88,   // snapshots: opening the index of digests
   kLayerCache = 90,   // snapshots: frozen layers shared by VDIs

@@ -24,6 +24,26 @@ Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
   return {};
 }
 
+void VisitPlacesUnder(RecordReader& reader, const MapChild& child, unsigned level, uint64_t first,
+                      PlaceVisitor& visitor) {
+  if (!visitor.EnterNode(child.at)) return;
+  const Result<std::shared_ptr<const MapNode>> node = ReadMapNode(reader, child, level);
+  if (!node) {
+    visitor.VisitDamage(first, BlocksUnder(level), child.at, node.error());
+  } else if (level == 0) {
+    for (const MapExtent& extent : (*node)->region()->extents) {
+      visitor.VisitExtent(first + extent.first, extent.slot, extent.count);
+    }
+  } else {
+    for (size_t i = 0; i < kMapFanout; ++i) {
+      const MapChild& below = (*node)->inner()->children[i];
+      if (below.IsNull()) continue;
+      VisitPlacesUnder(reader, below, level - 1, first + i * BlocksUnder(level - 1), visitor);
+    }
+  }
+  visitor.LeaveNode(child.at);
+}
+
 // One of the two maps, as far as the comparison has gone down in it. Where the other map is higher,
 // the node is of a lower level than the place it stands in, and is all that is under its child 0.
 struct Side {
@@ -154,6 +174,14 @@ Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& vis
   QUOIN_TRY(CheckMapRoot(root));
   if (root.IsEmpty()) return {};
   return VisitUnder(reader, ChildOfRoot(root), root.height, visitor);
+}
+
+void VisitPlaces(RecordReader& reader, const MapRoot& root, PlaceVisitor& visitor) {
+  if (root.IsEmpty()) return;
+  if (const Status checked = CheckMapRoot(root); !checked) {
+    return visitor.VisitDamage(0, kMaxVdiBlocks, root.location, checked.error());
+  }
+  VisitPlacesUnder(reader, ChildOfRoot(root), root.height, 0, visitor);
 }
 
 Status CompareMaps(const Map& a, const Map& b, uint64_t first, uint64_t end,

@@ -1,5 +1,6 @@
-// Going through whole maps: everything that a root reaches (for the collector and for checks), and
-// what two maps do not have in common (for diffs). Any thread; only visitors keep state.
+// Going through whole maps: everything that a root reaches (for the collector), the same with where
+// it lies on the disk and past what is damaged (for scrubbing), and what two maps do not have in common
+// (for diffs). Any thread; only visitors keep state.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,25 @@ class MapVisitor {
 // cache of nodes: one pass over everything would only push out what guests need. kCorrupt for
 // damaged nodes, and the reader's errors. At most kMaxMapHeight + 1 nodes in memory.
 Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor);
+
+// What a walk finds, and where on the disk.
+class PlaceVisitor {
+ public:
+  virtual ~PlaceVisitor() = default;
+  // False: the node is left out, unread, with all that is under it.
+  virtual bool EnterNode(const SlotLocation& at) = 0;
+  // After all that is under a node that was entered.
+  virtual void LeaveNode(const SlotLocation& at) = 0;
+  // `count` blocks of the disk from `first` on are in consecutive slots from `slot` on.
+  virtual void VisitExtent(uint64_t first, const SlotLocation& slot, uint64_t count) = 0;
+  // The node at `at` cannot be read, so what `count` blocks from `first` on hold is not known.
+  virtual void VisitDamage(uint64_t first, uint64_t count, const SlotLocation& at,
+                           const Error& error) = 0;
+};
+
+// As VisitReachable, in rising order of blocks; what cannot be read is told to the visitor and passed
+// over. A node that was entered and cannot be read is left all the same.
+void VisitPlaces(RecordReader& reader, const MapRoot& root, PlaceVisitor& visitor);
 
 // Calls visit(first block, count) for the runs of [first, end) in which the maps may differ: where
 // one has data and the other a hole, or both have data in different slots. In rising order, as long

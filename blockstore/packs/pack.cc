@@ -169,6 +169,28 @@ Result<Pack::SlotMask> Pack::ReadFrame(size_t frame, std::span<std::byte> out) c
   return Salvage(frame, stored, out);
 }
 
+Result<bool> Pack::IsFrameHeaderRight(size_t frame) const {
+  FrameHeaderBytes expected;
+  EncodeFrameHeader(id_, frames_[frame], expected);
+  FrameHeaderBytes stored;
+  const Status read =
+      ReadExactly(*file_, frames_[frame].payload_offset() - kFrameHeaderBytes, stored);
+  if (!read && read.error().code != ErrorCode::kCorrupt) return Failure(read.error());
+  return read && stored == expected;
+}
+
+Result<Pack::SlotMask> Pack::VerifyFrame(size_t frame, const SlotDigests& digests,
+                                         std::span<std::byte> out) const {
+  QUOIN_ASSIGN(SlotMask damaged, ReadFrame(frame, out));
+  const FrameEntry& entry = frames_[frame];
+  const std::span<const Digest> expected = digests.OfFrame(frame);
+  for (uint32_t i = 0; i < entry.slots(); ++i) {
+    if (expected[i].IsNull() || DigestOf(SlotBytes(entry, out, i)) == expected[i]) continue;
+    damaged |= SlotMask{1} << i;
+  }
+  return damaged;
+}
+
 Result<Pack::SlotMask> Pack::Salvage(size_t frame, std::span<const std::byte> stored,
                                      std::span<std::byte> out) const {
   const FrameEntry& entry = frames_[frame];
@@ -209,14 +231,24 @@ void Pack::DropDigests() const {
   digests_.reset();
 }
 
+Result<std::optional<std::vector<Digest>>> Pack::ReadStoredDigests() const {
+  if (!trailer_) return std::optional<std::vector<Digest>>();
+  std::vector<std::byte> bytes(uint64_t{trailer_->slots} * Digest::kBytes);
+  const Status read = ReadExactly(*file_, trailer_->digests_offset, bytes);
+  if (!read && read.error().code != ErrorCode::kCorrupt) return Failure(read.error());
+  Result<std::vector<Digest>> digests = DecodeSlotDigests(bytes, *trailer_);
+  if (!digests) return std::optional<std::vector<Digest>>();
+  return std::optional(std::move(*digests));
+}
+
+Result<bool> Pack::AreDigestsRight() const {
+  QUOIN_ASSIGN(const std::optional<std::vector<Digest>> stored, ReadStoredDigests());
+  return stored.has_value();
+}
+
 Result<SlotDigests> Pack::LoadDigests() const {
-  if (trailer_) {
-    std::vector<std::byte> bytes(uint64_t{trailer_->slots} * Digest::kBytes);
-    const Status read = ReadExactly(*file_, trailer_->digests_offset, bytes);
-    if (!read && read.error().code != ErrorCode::kCorrupt) return Failure(read.error());
-    Result<std::vector<Digest>> digests = DecodeSlotDigests(bytes, *trailer_);
-    if (digests) return SlotDigests(frames_, std::move(*digests));
-  }
+  QUOIN_ASSIGN(std::optional<std::vector<Digest>> stored, ReadStoredDigests());
+  if (stored) return SlotDigests(frames_, std::move(*stored));
   spdlog::warn("{}: its digests are damaged or cannot be told apart; they are computed anew",
                Title());
   QUOIN_ASSIGN(std::vector<Digest> digests, HashFrames());

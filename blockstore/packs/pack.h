@@ -63,12 +63,22 @@ class Pack {
   // mean nothing; all others are right. Fails only if the file cannot be read.
   Result<SlotMask> ReadFrame(size_t frame, std::span<std::byte> out) const;
 
+  // The same, and compares every slot with its digest, which ReadFrame does only where the checksum
+  // is wrong. A slot whose digest is null counts as right if the frame's checksum does.
+  Result<SlotMask> VerifyFrame(size_t frame, const SlotDigests& digests,
+                               std::span<std::byte> out) const;
+
+  // False if the frame's own header, of which the table has a copy, is damaged.
+  Result<bool> IsFrameHeaderRight(size_t frame) const;
+
   // The stored payload as it is; false if it does not match its checksum.
   Result<bool> ReadStored(size_t frame, std::span<std::byte> out) const;
 
   // Loads the digests, up to 4 MiB, and keeps them until they are dropped. Digests that are damaged
   // are computed from the frames; those of damaged frames are null then.
   Result<std::shared_ptr<const SlotDigests>> Digests() const QUOIN_EXCLUDES(digests_mutex_);
+  // False if the stored digests are damaged, or cannot be told apart since frames are missing.
+  Result<bool> AreDigestsRight() const;
   void DropDigests() const QUOIN_EXCLUDES(digests_mutex_);
 
   // "pack 0123… (path)", for messages.
@@ -82,6 +92,8 @@ class Pack {
   Result<std::vector<FrameEntry>> ReadTable(const PackTrailer& trailer) const;
   Status Rebuild(const Result<PackTrailer>& trailer, std::string_view reason);
   Result<SlotDigests> LoadDigests() const;
+  // Nothing if they are damaged.
+  Result<std::optional<std::vector<Digest>>> ReadStoredDigests() const;
   Result<std::vector<Digest>> HashFrames() const;
   Result<SlotMask> Salvage(size_t frame, std::span<const std::byte> stored,
                            std::span<std::byte> out) const;

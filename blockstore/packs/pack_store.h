@@ -12,6 +12,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -29,9 +30,10 @@ inline constexpr size_t kDefaultOpenPacks = 512;  // about 200 KiB each, and a d
 
 class PackStore final : public RecordReader {
  public:
-  // Where else a block with this digest may be read; the location given is damaged.
-  using Healer = std::function<Result<SlotLocation>(const Digest& digest,
-                                                    const SlotLocation& damaged)>;
+  // Where else a block with this digest may be read; the location given is damaged. Called by
+  // readers, from any thread, with nothing of the store's held. What it names is checked.
+  using Healer = std::function<std::vector<SlotLocation>(const Digest& digest,
+                                                         const SlotLocation& damaged)>;
   using LiveSlots = std::function<bool(uint32_t slot)>;
 
   // `cache` is shared by all who read packs, of other stores too, and outlives this.
@@ -71,6 +73,7 @@ class PackStore final : public RecordReader {
     uint64_t bytes_before = 0;
     uint64_t bytes_after = 0;
     size_t frames_removed = 0;
+    size_t frames_mended = 0;
     bool written = false;
   };
   // Replaces the pack by one without the frames of which no slot is live; slots keep their numbers.
@@ -80,6 +83,11 @@ class PackStore final : public RecordReader {
   // away.
   Result<Rewritten> Rewrite(const Id& id, const LiveSlots& live, const std::string& temporary)
       QUOIN_EXCLUDES(table_mutex_);
+  // Replaces a damaged pack by one in which the table, the digests, and all damaged frames whose
+  // blocks can be read elsewhere are right again; frames that cannot be mended whole stay as damaged as
+  // they were. Nothing is written if nothing can be mended. As Rewrite otherwise; no other Rewrite or
+  // Mend of the pack may run at the same time, on any host.
+  Result<Rewritten> Mend(const Id& id, const std::string& temporary) QUOIN_EXCLUDES(table_mutex_);
 
   void SetHealer(Healer healer) QUOIN_EXCLUDES(healer_mutex_);
 
@@ -109,8 +117,14 @@ class PackStore final : public RecordReader {
   Status Heal(const Pack& pack, size_t frame, Pack::SlotMask damaged, uint64_t offset,
               std::span<std::byte> part);
   Result<std::vector<std::byte>> ReadCopy(const Pack& pack, const SlotLocation& damaged);
-  Result<Rewritten> WriteLive(const Pack& pack, const LiveSlots& live,
+  Result<std::vector<std::byte>> ReadSlot(const SlotLocation& at);
+  Result<Rewritten> Replace(const Id& id, const LiveSlots& live, bool mends,
+                            const std::string& temporary) QUOIN_EXCLUDES(table_mutex_);
+  Result<Rewritten> WriteLive(const Pack& pack, const LiveSlots& live, bool mends,
                               const std::string& temporary);
+  // The frame's raw bytes as they should be, behind room for a frame's header; nothing if not all of
+  // its slots can be read elsewhere.
+  std::optional<std::vector<std::byte>> MendedFrame(const Pack& pack, size_t frame);
 
   // Constant after construction.
   FileSystem& file_system_;

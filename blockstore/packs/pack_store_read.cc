@@ -146,26 +146,29 @@ Result<std::vector<std::byte>> PackStore::ReadCopy(const Pack& pack, const SlotL
   const size_t frame = *pack.FrameOf(damaged.slot);
   const Digest digest = digests->OfFrame(frame)[damaged.slot - pack.frames()[frame].first_slot()];
   if (digest.IsNull()) return Fail(ErrorCode::kNotFound, "its digest is lost too");
-  QUOIN_ASSIGN(const SlotLocation other, (*healer)(digest, damaged));
-  QUOIN_ASSIGN(const PackPointer other_pack, Get(other.pack));
-  const std::optional<size_t> other_frame = other_pack->FrameOf(other.slot);
-  if (!other_frame || !other_pack->frames()[*other_frame].holds_blocks()) {
-    return Fail(ErrorCode::kNotFound,
-                fmt::format("{} holds no copy in slot {}", other_pack->Title(), other.slot));
+  for (const SlotLocation& other : (*healer)(digest, damaged)) {
+    Result<std::vector<std::byte>> block = ReadSlot(other);
+    if (!block || DigestOf(*block) != digest) continue;
+    spdlog::warn("{}: slot {} is damaged; it was read from slot {} of pack {} instead", pack.Title(),
+                 damaged.slot, other.slot, other.pack.ToString());
+    return block;
   }
-  const FrameEntry& entry = other_pack->frames()[*other_frame];
+  return Fail(ErrorCode::kNotFound, "no other copy of it is known");
+}
+
+// The block, right or not.
+Result<std::vector<std::byte>> PackStore::ReadSlot(const SlotLocation& at) {
+  QUOIN_ASSIGN(const PackPointer pack, Get(at.pack));
+  const std::optional<size_t> frame = pack->FrameOf(at.slot);
+  if (!frame || !pack->frames()[*frame].holds_blocks()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{} has no block {}", pack->Title(), at.slot));
+  }
+  const FrameEntry& entry = pack->frames()[*frame];
   std::vector<std::byte> bytes(entry.raw_bytes());
-  QUOIN_TRY(other_pack->ReadFrame(*other_frame, bytes));
+  QUOIN_TRY(pack->ReadFrame(*frame, bytes));
   const auto begin =
-      bytes.begin() + static_cast<std::ptrdiff_t>((other.slot - entry.first_slot()) * kBlockBytes);
-  std::vector<std::byte> block(begin, begin + kBlockBytes);
-  if (DigestOf(block) != digest) {
-    return Fail(ErrorCode::kNotFound,
-                fmt::format("slot {} of {} is no copy of it", other.slot, other_pack->Title()));
-  }
-  spdlog::warn("{}: slot {} is damaged; it was read from slot {} of {} instead", pack.Title(),
-               damaged.slot, other.slot, other_pack->Title());
-  return block;
+      bytes.begin() + static_cast<std::ptrdiff_t>((at.slot - entry.first_slot()) * kBlockBytes);
+  return std::vector<std::byte>(begin, begin + kBlockBytes);
 }
 
 Result<std::shared_ptr<const std::string>> PackStore::ReadRecord(RecordKind kind,

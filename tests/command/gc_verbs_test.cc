@@ -1,4 +1,6 @@
-// gc and df, with the store mounted, where a daemon does the work, and not mounted.
+// gc, scrub and df, with the store mounted, where a daemon does the work, and not mounted.
+#include <filesystem>
+
 #include "tests/command/command_fixture.h"
 
 namespace quoin {
@@ -65,6 +67,35 @@ TEST_P(GarbageVerbsTest, DfSaysWhatIsSharedAndWhatARemovalFrees) {
   EXPECT_EQ(space["vdis"][1]["snapshots"][0]["freed_bytes"], 0) << "its VDI has it too";
   EXPECT_FALSE(JsonOf({"df"}).contains("vdis"));
   EXPECT_EQ(OnStore({"df", "-l"}).status, 0);
+}
+
+TEST_P(GarbageVerbsTest, ScrubComparesAllAndNamesWhatIsDamaged) {
+  const nlohmann::json sound = JsonOf({"scrub"});
+  EXPECT_FALSE(sound["damaged"]);
+  EXPECT_EQ(sound["blocks"], 2 * kBytes / 4096);
+  EXPECT_TRUE(IsDone(OnStore({"scrub", "a@s"})));
+  // In the middle of the largest pack of all.
+  std::filesystem::path pack;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(store() + "/packs")) {
+    if (!entry.is_regular_file()) continue;
+    if (pack.empty() || entry.file_size() > std::filesystem::file_size(pack)) pack = entry.path();
+  }
+  ASSERT_FALSE(pack.empty());
+  Scribble(pack, std::filesystem::file_size(pack) / 2, "no block has this");
+  const CommandResult found = OnStore({"scrub", "--json"});
+  EXPECT_EQ(found.status, 1);
+  const nlohmann::json report = nlohmann::json::parse(found.out);
+  EXPECT_TRUE(report["damaged"]);
+  ASSERT_FALSE(report["damaged_ranges"].empty());
+  EXPECT_EQ(report["damaged_slots"][0]["pack"], pack.filename().string());
+  const std::string vdi = report["damaged_ranges"][0]["vdi"];
+  EXPECT_TRUE(vdi == "a" || vdi == "b");
+  const CommandResult shown = OnStore({"scrub", vdi + "@s"});
+  EXPECT_EQ(shown.status, 1);
+  EXPECT_NE(shown.out.find(vdi + "@s: "), std::string::npos) << shown.out;
+  EXPECT_EQ(OnStore({"scrub", vdi == "a" ? "b" : "a"}).status, 0);
+  EXPECT_TRUE(IsRefused(OnStore({"scrub", "none"}), 1, "cannot scrub"));
+  EXPECT_TRUE(IsRefused(OnStore({"scrub", "a@none"}), 1, "cannot scrub"));
 }
 
 TEST_P(GarbageVerbsTest, InitPutsAReserveBy) {

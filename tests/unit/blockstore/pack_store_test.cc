@@ -160,18 +160,18 @@ TEST_F(PackStoreTest, ADamagedBlockFailsAloneAndIsReadFromACopyOnceThereIsOne) {
     }
   }
   const Digest wanted = DigestOf(SampleBlock(5));
-  SlotLocation answer{copy, 6};  // another block: never to be taken for the copy
-  store_.SetHealer([&](const Digest& digest, const SlotLocation& damaged) -> Result<SlotLocation> {
+  std::vector<SlotLocation> answer{{copy, 6}};  // another block: never to be taken for the copy
+  store_.SetHealer([&](const Digest& digest, const SlotLocation& damaged) {
     EXPECT_EQ(digest, wanted);
     EXPECT_EQ(damaged, (SlotLocation{id, 5}));
     return answer;
   });
   EXPECT_ERROR(kCorrupt, store_.ReadBlocks({id, 5}, 1, 0, out));
-  answer.slot = 5;
+  answer.push_back({copy, 5});  // what is no copy is passed over
   std::vector<std::byte> run(3 * kBlockBytes);
   ASSERT_OK(store_.ReadBlocks({id, 4}, 4, 100, run));
   EXPECT_EQ(run, Part(4, 100, run.size()));
-  answer.pack = Id::Random();
+  answer = {{Id::Random(), 5}};
   EXPECT_ERROR(kCorrupt, store_.ReadBlocks({id, 5}, 1, 0, out));
 }
 

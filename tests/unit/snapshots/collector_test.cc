@@ -240,6 +240,24 @@ TEST_F(CollectorTest, NothingIsCollectedIfAVdiCannotBeRead) {
   EXPECT_EQ(PackCount(), 2u);
 }
 
+// What was lost is not what was removed.
+TEST_F(CollectorTest, NothingIsCollectedIfANameLeadsToAVdiThatIsNotThere) {
+  const Id a = CreateSealed("a", Blocks(1, kBlocks));
+  CreateSealed("b", Blocks(100, kBlocks));
+  ASSERT_OK(store_->RemoveVdi("b", true));
+  store_.reset();
+  ASSERT_OK(RemoveTree(fs_, layout_.Vdi(a)));
+  store_ = OpenAs(1);
+  const uint64_t packs = PackCount();
+  const Result<CollectReport> refused = store_->Collect(AtOnce());
+  ASSERT_ERROR(kCorrupt, refused);
+  EXPECT_NE(refused.error().what.find("vdis/a"), std::string::npos);
+  EXPECT_EQ(PackCount(), packs);
+  CollectOptions dry = AtOnce();
+  dry.dry_run = true;
+  EXPECT_OK(store_->Collect(dry));
+}
+
 TEST_F(CollectorTest, NothingIsCollectedIfANodeOfAMapIsMissing) {
   const Id a = CreateSealed("a", Blocks(7, kBlocks));
   CreateSealed("b", Blocks(1, kBlocks));
