@@ -112,6 +112,10 @@ Problem FindParentProblem(const VdiState& state, const LayerTable& table) {
       return fmt::format("snapshot {} has a digest although its layer is not sealed",
                          snapshot.name);
     }
+    if (layer->state != LayerState::kSealed && snapshot.is_recorded) {
+      return fmt::format("snapshot {} is recorded although its layer is not sealed",
+                         snapshot.name);
+    }
   }
   return std::nullopt;
 }
@@ -119,6 +123,9 @@ Problem FindParentProblem(const VdiState& state, const LayerTable& table) {
 Problem FindMapProblem(const LayerRecord& layer) {
   const MapRoot& map = layer.map;
   if (layer.state != LayerState::kSealed) {
+    if (layer.is_recorded) {
+      return fmt::format("layer {} is recorded although it is not sealed", layer.seq);
+    }
     if (map == MapRoot()) return std::nullopt;
     return fmt::format("layer {} has a map although it is not sealed", layer.seq);
   }

@@ -7,7 +7,7 @@
 -- References are checked at the end of a transaction, so its rows may come in any order.
 
 PRAGMA application_id = 0x51564449;  -- "QVDI"
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- One row: the VDI itself.
 CREATE TABLE vdi (
@@ -34,7 +34,8 @@ CREATE TABLE vdi (
 ) STRICT;
 
 -- A head or frozen layer is files in the layers folder. A sealed one is the map that begins in slot
--- map_slot of pack map_pack; the map_ columns of the others are NULL and 0.
+-- map_slot of pack map_pack; the map_ columns of the others are NULL and 0. is_recorded, here and of a
+-- snapshot: a root record in the packs says that the VDI stands on it, or what the snapshot is.
 CREATE TABLE layer (
   seq                INTEGER PRIMARY KEY,
   parent_seq         INTEGER REFERENCES layer (seq) DEFERRABLE INITIALLY DEFERRED,
@@ -46,7 +47,8 @@ CREATE TABLE layer (
   map_slot           INTEGER NOT NULL,
   map_height         INTEGER NOT NULL,
   map_digest         BLOB    CHECK (length(map_digest) = 32),
-  map_data_blocks    INTEGER NOT NULL
+  map_data_blocks    INTEGER NOT NULL,
+  is_recorded        INTEGER NOT NULL CHECK (is_recorded IN (0, 1))
 ) STRICT;
 
 CREATE INDEX layer_by_parent ON layer (parent_seq);
@@ -67,7 +69,8 @@ CREATE TABLE snapshot (
   mtime_ns      INTEGER NOT NULL,
   ctime_ns      INTEGER NOT NULL,
   pending_group TEXT,
-  digest        BLOB    CHECK (length(digest) = 32)
+  digest        BLOB    CHECK (length(digest) = 32),
+  is_recorded   INTEGER NOT NULL CHECK (is_recorded IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX snapshot_by_layer ON snapshot (layer_seq);

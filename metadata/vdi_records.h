@@ -57,6 +57,7 @@ struct LayerRecord {
   uint64_t size_bytes = 0;
   bool has_ownership_file = false;  // frozen: <name>.owned is durable and no rows are needed
   MapRoot map = {};                 // of a sealed layer; may be the empty map
+  bool is_recorded = false;         // sealed: the packs say that this VDI stood on it
   bool operator==(const LayerRecord&) const = default;
 };
 
@@ -72,6 +73,7 @@ struct SnapshotRecord {
   Attributes attributes;
   Id pending_group;  // not null: part of a group that is not yet decided
   Digest digest;     // of the content; null until its layer is sealed, and if nothing is in it
+  bool is_recorded = false;  // the packs say what it is called and where its map begins
   bool operator==(const SnapshotRecord&) const = default;
 };
 

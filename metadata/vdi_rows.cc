@@ -28,29 +28,33 @@ constexpr const char* kReadVdi =
 
 constexpr const char* kPutLayer =
     "INSERT INTO layer (seq, parent_seq, state, name, size_bytes, has_ownership_file, map_pack,"
-    " map_slot, map_height, map_digest, map_data_blocks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " map_slot, map_height, map_digest, map_data_blocks, is_recorded)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (seq) DO UPDATE SET parent_seq = excluded.parent_seq, state = excluded.state,"
     " name = excluded.name, size_bytes = excluded.size_bytes,"
     " has_ownership_file = excluded.has_ownership_file, map_pack = excluded.map_pack,"
     " map_slot = excluded.map_slot, map_height = excluded.map_height,"
-    " map_digest = excluded.map_digest, map_data_blocks = excluded.map_data_blocks";
+    " map_digest = excluded.map_digest, map_data_blocks = excluded.map_data_blocks,"
+    " is_recorded = excluded.is_recorded";
 constexpr const char* kReadLayers =
     "SELECT seq, parent_seq, state, name, size_bytes, has_ownership_file, map_pack, map_slot,"
-    " map_height, map_digest, map_data_blocks FROM layer ORDER BY seq";
+    " map_height, map_digest, map_data_blocks, is_recorded FROM layer ORDER BY seq";
 
 constexpr const char* kPutSnapshot =
     "INSERT INTO snapshot (id, name, ordinal, layer_seq, size_bytes, data_blocks, created_ns,"
-    " is_protected, mode, uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group, digest)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " is_protected, mode, uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group, digest,"
+    " is_recorded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET"
     " name = excluded.name, ordinal = excluded.ordinal, layer_seq = excluded.layer_seq,"
     " size_bytes = excluded.size_bytes, data_blocks = excluded.data_blocks,"
     " created_ns = excluded.created_ns, is_protected = excluded.is_protected,"
     " mode = excluded.mode, uid = excluded.uid, gid = excluded.gid, atime_ns = excluded.atime_ns,"
     " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,"
-    " pending_group = excluded.pending_group, digest = excluded.digest";
+    " pending_group = excluded.pending_group, digest = excluded.digest,"
+    " is_recorded = excluded.is_recorded";
 constexpr const char* kReadSnapshots =
     "SELECT id, name, ordinal, layer_seq, size_bytes, data_blocks, created_ns, is_protected, mode,"
-    " uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group, digest FROM snapshot"
+    " uid, gid, atime_ns, mtime_ns, ctime_ns, pending_group, digest, is_recorded FROM snapshot"
     " ORDER BY ordinal";
 
 constexpr const char* kPutOwnership =
@@ -230,6 +234,7 @@ LayerRecord ParseLayer(RowReader& row) {
   layer.size_bytes = row.Unsigned();
   layer.has_ownership_file = row.Flag();
   layer.map = row.Map();
+  layer.is_recorded = row.Flag();
   return layer;
 }
 
@@ -247,6 +252,7 @@ SnapshotRecord ParseSnapshot(RowReader& row) {
   row.Times(snapshot.attributes);
   snapshot.pending_group = row.IdOrNull();
   snapshot.digest = row.DigestOrNull();
+  snapshot.is_recorded = row.Flag();
   return snapshot;
 }
 
@@ -304,7 +310,8 @@ Status PutLayerRow(PreparedStatements& statements, const LayerRecord& layer) {
       .Text(layer.name)
       .Unsigned(layer.size_bytes)
       .Unsigned(layer.has_ownership_file ? 1 : 0)
-      .Map(layer.map);
+      .Map(layer.map)
+      .Unsigned(layer.is_recorded ? 1 : 0);
   put->exec();
   if (layer.state == LayerState::kSealed) RemoveAllOwnership(statements, layer.seq);
   return {};
@@ -325,7 +332,8 @@ Status PutSnapshotRow(PreparedStatements& statements, const SnapshotRecord& snap
       .Permissions(snapshot.attributes)
       .Times(snapshot.attributes)
       .IdOrNull(snapshot.pending_group)
-      .DigestOrNull(snapshot.digest);
+      .DigestOrNull(snapshot.digest)
+      .Unsigned(snapshot.is_recorded ? 1 : 0);
   put->exec();
   return {};
 }

@@ -15,7 +15,7 @@ namespace quoin {
 
 // Frozen: "QVDI", in the header of every database file.
 inline constexpr int64_t kVdiApplicationId = 0x51564449;
-inline constexpr int64_t kVdiSchemaVersion = 2;
+inline constexpr int64_t kVdiSchemaVersion = 3;
 
 struct Migration {
   int64_t to_version = 0;  // its PRAGMA user_version; one more than what it starts from

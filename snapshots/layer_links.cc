@@ -36,6 +36,7 @@ Result<std::vector<LayerRecord>> LinkLayers(FileSystem& file_system,
     layer.parent_seq = parent_seq;
     layer.name = fmt::format("{}-{}", layer.seq, epoch);
     parent_seq = layer.seq;
+    layer.is_recorded = false;  // what is recorded of it is another VDI's
     if (layer.state == LayerState::kSealed) continue;  // its row is all there is of it
     layer.state = LayerState::kFrozen;
     layer.has_ownership_file = true;

@@ -65,7 +65,7 @@ inline VdiState FullState() {
   vdi.head_ownership_file = "head-7.owned";
   vdi.head_published = true;
   const MapRoot map{{SampleId(7), UINT32_MAX}, 6, SampleDigest(0), uint64_t{1} << 36};
-  state.layers = {{1, 0, LayerState::kSealed, "1-1", 512, false, map},
+  state.layers = {{1, 0, LayerState::kSealed, "1-1", 512, false, map, true},
                   {2, 1, LayerState::kFrozen, "2-1", 4096, false},
                   {4, 2, LayerState::kHead, "4-3", vdi.size_bytes, false},
                   {5, 0, LayerState::kSealed, "5-3", 1536, false, MapRoot()}};
@@ -92,6 +92,7 @@ inline VdiState FullState() {
   wednesday.ordinal = 8;
   wednesday.layer_seq = 1;
   wednesday.digest = SampleDigest(9);
+  wednesday.is_recorded = true;
   state.snapshots = {monday, tuesday, wednesday};
   return state;
 }

@@ -35,6 +35,23 @@ INSERT INTO ownership VALUES (2, 3, x'0102'), (4, 16777215, x'03'), (5, 1, x'04'
 COMMIT;
 )sql";
 
+// Layer 2 is sealed, 4 is the head on it, two snapshots, as version 2 wrote them.
+constexpr const char* kRowsOfVersion2 = R"sql(
+BEGIN;
+INSERT INTO vdi VALUES (1, '11111111111111111111111111111111', 1048576, 416, 1, 2, -5, 6, 7, 8, 9,
+  4, 7, 11, '22222222222222222222222222222222', 'lab/db@monday', NULL, 0, 'x.owned-9', 1);
+INSERT INTO layer VALUES (2, NULL, 'sealed', '2-1', 4096, 0, '33333333333333333333333333333333', 4,
+  0, x'05000000000000000000000000000000000000000000000000000000000000ff', 6);
+INSERT INTO layer VALUES (4, 2, 'head', '4-3', 1048576, 0, NULL, 0, 0, NULL, 0);
+INSERT INTO snapshot VALUES ('44444444444444444444444444444444', 'monday', 1, NULL, 512, 0, 17, 1,
+  256, 3, 4, -1, -2, -3, NULL, NULL);
+INSERT INTO snapshot VALUES ('55555555555555555555555555555555', 'tuesday', 7, 2, 4096, 1, 18, 0,
+  256, 3, 4, 21, 22, 23, NULL,
+  x'09000000000000000000000000000000000000000000000000000000000000ff');
+INSERT INTO ownership VALUES (4, 16777215, x'03');
+COMMIT;
+)sql";
+
 VdiState ExpectedState() {
   VdiState state;
   VdiRecord& vdi = state.vdi;
@@ -75,27 +92,41 @@ VdiState ExpectedState() {
   return state;
 }
 
-// The bytes of a database file of version 1.
-std::string ImageOfVersion1(JournalForm form) {
+VdiState ExpectedStateOfVersion2() {
+  VdiState state = ExpectedState();
+  const MapRoot map{{SampleId(3), 4}, 0, SampleDigest(5), 6};
+  state.layers = {{2, 0, LayerState::kSealed, "2-1", 4096, false, map},
+                  {4, 2, LayerState::kHead, "4-3", 1048576, false}};
+  state.snapshots[1].pending_group = Id();
+  state.snapshots[1].digest = SampleDigest(9);
+  return state;
+}
+
+// The bytes of a database file as that version made it.
+std::string ImageOf(int64_t version, const char* rows, JournalForm form) {
   SQLite::Database database(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   database.exec("PRAGMA page_size = 4096");
   int reserved = kPageChecksumBytes;
   database.check(
       sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved));
-  database.exec(Migrations().front().sql);
-  database.exec(kRowsOfVersion1);
+  for (const Migration& migration : Migrations()) {
+    if (migration.to_version <= version) database.exec(migration.sql);
+  }
+  database.exec(rows);
   sqlite3_int64 size = 0;
   unsigned char* bytes = sqlite3_serialize(database.getHandle(), "main", &size, 0);
   std::string image(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
   sqlite3_free(bytes);
-  const char version = form == JournalForm::kWal ? 2 : 1;
-  image[kHeaderWriteVersionOffset] = image[kHeaderReadVersionOffset] = version;
+  const char form_number = form == JournalForm::kWal ? 2 : 1;
+  image[kHeaderWriteVersionOffset] = image[kHeaderReadVersionOffset] = form_number;
   const std::span<std::byte> all = std::as_writable_bytes(std::span(image));
   for (uint64_t at = 0; at < all.size(); at += kDatabasePageBytes) {
     StampPage(all.subspan(at, kDatabasePageBytes), at / kDatabasePageBytes);
   }
   return image;
 }
+
+std::string ImageOfVersion1(JournalForm form) { return ImageOf(1, kRowsOfVersion1, form); }
 
 std::map<uint32_t, std::string> OwnershipOf(VdiDatabase& database, uint32_t layer) {
   std::map<uint32_t, std::string> rows;
@@ -130,6 +161,22 @@ TYPED_TEST(VdiMigrationTest, AVersion1DatabaseIsBroughtUpOnceWithAllItsRows) {
   WriteBytes(file_system, this->path_, ImageOfVersion1(JournalForm::kWal));
   ExpectMigrated(file_system, this->path_);
   ExpectMigrated(file_system, this->path_);
+}
+
+TYPED_TEST(VdiMigrationTest, OfAVersion2DatabaseNothingCountsAsRecorded) {
+  FileSystem& file_system = this->storage_.file_system;
+  WriteBytes(file_system, this->path_, ImageOf(2, kRowsOfVersion2, JournalForm::kWal));
+  for (int opening = 0; opening < 2; ++opening) {
+    ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Open(file_system, this->path_));
+    ASSERT_OK_AND_ASSIGN(const VdiState state, database->Load());
+    EXPECT_TRUE(state == ExpectedStateOfVersion2());
+    EXPECT_EQ(OwnershipOf(*database, 4), (std::map<uint32_t, std::string>{{16777215, "\x03"}}));
+    EXPECT_OK(database->CheckAll());
+  }
+  ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Open(file_system, this->path_));
+  ASSERT_OK_AND_ASSIGN(auto change, database->Begin());
+  EXPECT_OK(change.RemoveLayer(2));
+  EXPECT_ERROR(kInvalid, change.Commit());
 }
 
 TYPED_TEST(VdiMigrationTest, TheReferencesHoldAsInANewDatabase) {
