@@ -155,12 +155,12 @@ Status Collector::LookInto(const Id& id) {
   return {};
 }
 
-// A root record lives as long as its snapshot; one that cannot be read may be any.
+// A root record lives as long as what it names; one that cannot be read may be any.
 bool Collector::IsLiveRecord(const Id& pack, uint32_t slot) {
   const auto bytes = packs_.ReadRecord(RecordKind::kRoot, {pack, slot});
   if (!bytes) return true;
   const Result<RootRecord> record = DecodeRootRecord(**bytes);
-  return !record || roots_.IsSnapshot(record->vdi, record->snapshot);
+  return !record || roots_.IsThere(*record);
 }
 
 bool Collector::IsWorthIt(const Garbage& garbage) const {

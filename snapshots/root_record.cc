@@ -113,8 +113,15 @@ Result<RootRecord> DecodeRootRecord(std::string_view bytes) {
   reader.Get(&record.map.data_blocks);
   reader.Get(&record.vdi_name);
   reader.Get(&record.snapshot_name);
-  if (!is_ours || !reader.AtEnd() || record.size_bytes > kMaxVdiBytes ||
-      record.size_bytes % kSectorBytes != 0 || record.snapshot.IsNull()) {
+  // A snapshot has a name and an ordinal, what a VDI stands on has no name.
+  const bool is_whole = record.snapshot.IsNull()
+                            ? record.snapshot_name.empty()
+                            : !record.snapshot_name.empty() && record.ordinal > 0;
+  const bool has_possible_map = record.map == MapRoot() ||
+                                (!record.map.IsEmpty() && !record.map.digest.IsNull() &&
+                                 record.map.data_blocks > 0);
+  if (!is_ours || !reader.AtEnd() || record.vdi.IsNull() || record.size_bytes > kMaxVdiBytes ||
+      record.size_bytes % kSectorBytes != 0 || !is_whole || !has_possible_map) {
     return Fail(ErrorCode::kCorrupt, "this is no root record");
   }
   return record;

@@ -1,11 +1,13 @@
-// Root records: what a sealed snapshot was called and where its map begins, kept in the packs beside
-// what it refers to, so that everything sealed can be found again from the packs alone. A record says
-// what was so when the snapshot was sealed; later names are in the databases only. Pure functions.
+// Root records: what a sealed snapshot was called and where its map begins, kept in the packs, so that
+// everything sealed can be found again from the packs alone. A record without a snapshot says what its
+// VDI stood on. A record says what was so when it was written: a snapshot or VDI that is renamed later
+// has its new name in the databases only. Pure functions.
 //
 // Format: "quoin-root-v01", then little-endian: VDI's id (16), snapshot's id (16), ordinal u64, size
 // u64, created i64 (ns), mode u32, uid u32, gid u32, map: pack id (16), slot u32, height u8, digest
 // (32), data blocks u64; then two strings, each a u16 length and bytes: the VDI's name, the
-// snapshot's.
+// snapshot's. Without a snapshot its id is 0 and its name empty; the ordinal is then that of the VDI's
+// newest snapshot (0: it had none), created is when the record was written, the rest is the VDI's.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +23,7 @@ namespace quoin {
 struct RootRecord {
   Id vdi;
   std::string vdi_name;  // "" if it was not known
-  Id snapshot;
+  Id snapshot;  // null: what the VDI stood on
   std::string snapshot_name;
   uint64_t ordinal = 0;
   uint64_t size_bytes = 0;
@@ -35,7 +37,7 @@ struct RootRecord {
 };
 
 std::string EncodeRootRecord(const RootRecord& record);
-// kCorrupt for anything that EncodeRootRecord does not make.
+// kCorrupt for anything that EncodeRootRecord does not make of a record that is possible.
 Result<RootRecord> DecodeRootRecord(std::string_view bytes);
 
 }  // namespace quoin

@@ -20,7 +20,7 @@ struct SealStep {
   std::vector<uint32_t> seqs;                         // topmost first
   std::vector<std::shared_ptr<const Layer>> layers;  // the same
   uint32_t base_seq = 0;  // the sealed layer below (perhaps of an earlier step); 0: none
-  std::vector<RootRecord> records;  // of the snapshots that show it, but for the map
+  std::vector<RootRecord> records;  // of what stands on it, but for the map
 };
 
 struct SealPlan {
@@ -28,6 +28,10 @@ struct SealPlan {
   // The layers that are sealed already and that steps stand on.
   std::vector<std::pair<uint32_t, MapRoot>> bases;
   uint64_t data_blocks = 0;  // in all the layers
+  // Of what is sealed already and has no root record yet.
+  std::vector<RootRecord> missing_records;
+
+  bool IsEmpty() const { return steps.empty() && missing_records.empty(); }
 };
 
 struct SealedStep {
@@ -37,6 +41,11 @@ struct SealedStep {
   MapRoot base;
   MapRoot root;
   std::vector<BlockRange> turned_holes;
+};
+
+struct SealedPlan {
+  std::vector<SealedStep> steps;
+  std::vector<RootRecord> records;  // all that the packs of the job hold
 };
 
 }  // namespace quoin

@@ -136,10 +136,11 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, const Progres
     QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
     if (with_head) QUOIN_TRY(handle->FreezeHead());
     QUOIN_TRY(handle->FinishFrozen());
+    (void)store_.NameOf(vdi);  // for the records: it may have been renamed elsewhere
     QUOIN_ASSIGN(plan, handle->PlanSeal(kMaxSealSteps));
     QUOIN_TRY(handle.Close());
   }
-  if (plan.steps.empty()) return SealCounts{};
+  if (plan.IsEmpty()) return SealCounts{};
   for (int attempt = 1; attempt <= kMaxAttempts; ++attempt) {
     QUOIN_ASSIGN(SealServices services, Services());
     uint64_t done_blocks = 0;
@@ -151,8 +152,8 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, const Progres
       };
     }
     SealJob job(std::move(services));
-    QUOIN_ASSIGN(const std::vector<SealedStep> steps, Work(job, plan));
-    QUOIN_ASSIGN(const bool committed, Commit(vdi, job, steps));
+    QUOIN_ASSIGN(const SealedPlan sealed, Work(job, plan));
+    QUOIN_ASSIGN(const bool committed, Commit(vdi, job, sealed));
     if (committed) {
       *more = true;
       return job.counts();
@@ -163,11 +164,12 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, const Progres
                           vdi.ToString(), kMaxAttempts));
 }
 
-Result<std::vector<SealedStep>> Sealer::Work(SealJob& job, const SealPlan& plan) {
+Result<SealedPlan> Sealer::Work(SealJob& job, const SealPlan& plan) {
   std::map<uint32_t, MapRoot> roots(plan.bases.begin(), plan.bases.end());
-  std::vector<SealedStep> sealed;
+  SealedPlan sealed;
+  sealed.records = plan.missing_records;
   for (const SealStep& step : plan.steps) {
-    if (!sealed.empty() && job.is_full()) break;
+    if (!sealed.steps.empty() && job.is_full()) break;
     SealedStep done;
     done.top_seq = step.top_seq;
     done.seqs = step.seqs;
@@ -180,21 +182,24 @@ Result<std::vector<SealedStep>> Sealer::Work(SealJob& job, const SealPlan& plan)
     roots[step.top_seq] = done.root;
     for (RootRecord record : step.records) {
       record.map = done.root;
-      QUOIN_TRY(job.AddRootRecord(EncodeRootRecord(record)));
+      sealed.records.push_back(std::move(record));
     }
-    sealed.push_back(std::move(done));
+    sealed.steps.push_back(std::move(done));
+  }
+  for (const RootRecord& record : sealed.records) {
+    QUOIN_TRY(job.AddRootRecord(EncodeRootRecord(record)));
   }
   return sealed;
 }
 
-Result<bool> Sealer::Commit(const Id& vdi, SealJob& job, const std::vector<SealedStep>& steps) {
+Result<bool> Sealer::Commit(const Id& vdi, SealJob& job, const SealedPlan& sealed) {
   QUOIN_ASSIGN(const CollectionLock::SharedHold hold,
                environment_.collection->HoldShared(environment_.options.collector_wait));
   QUOIN_ASSIGN(const bool alive, IsAlive(job.found(), hold.generation()));
   if (!alive) return false;
   QUOIN_TRY(job.Finish());
   QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
-  const Status committed = handle->CommitSealed(steps);
+  const Status committed = handle->CommitSealed(sealed);
   const Status closed = handle.Close();
   QUOIN_TRY(committed);
   QUOIN_TRY(closed);

@@ -36,11 +36,12 @@ class Sealer {
   Sealer(const Sealer&) = delete;
   Sealer& operator=(const Sealer&) = delete;
 
-  // The VDI has frozen layers. Takes only a leaf's mutex.
+  // The VDI has so many frozen layers or, as good as one, something sealed without a root record.
+  // Takes only a leaf's mutex.
   void Consider(const Id& vdi, uint64_t unsealed_layers) QUOIN_EXCLUDES(queue_mutex_);
 
   // Seals all that is frozen, and with `with_head` also what the head holds, which must not be open
-  // for writing elsewhere. `progress` is told how many blocks of how many are done. kBusy if another
+  // for writing elsewhere; then everything sealed of the VDI has its root record. `progress` is told how many blocks of how many are done. kBusy if another
   // host owns the VDI, kNoSpace, kCorrupt.
   using Progress = std::function<void(uint64_t done_blocks, uint64_t all_blocks)>;
   Result<SealCounts> SealNow(const Id& vdi, bool with_head, const Progress& progress = nullptr)
@@ -58,10 +59,10 @@ class Sealer {
   void Run();
   Result<SealCounts> SealOnce(const Id& vdi, bool with_head, const Progress& progress, bool* more)
       QUOIN_REQUIRES(seal_mutex_);
-  Result<std::vector<SealedStep>> Work(SealJob& job, const SealPlan& plan);
-  // The packs of the job and its steps become the VDI's; false if what it found stored already was
-  // declared dead meanwhile.
-  Result<bool> Commit(const Id& vdi, SealJob& job, const std::vector<SealedStep>& steps);
+  Result<SealedPlan> Work(SealJob& job, const SealPlan& plan);
+  // The packs of the job and what it sealed become the VDI's; false if what it found stored already
+  // was declared dead meanwhile.
+  Result<bool> Commit(const Id& vdi, SealJob& job, const SealedPlan& sealed);
 
   Store& store_;
   StoreEnvironment& environment_;

@@ -154,13 +154,25 @@ Status StoreRoots::MakeDurable() {
   return file_system_.SyncDirectory(layout_.Vdis());
 }
 
-bool StoreRoots::IsSnapshot(const Id& vdi, const Id& snapshot) const {
-  if (pinned_.count(vdi) > 0) return true;
-  const auto found = vdis_.find(vdi);
-  if (found == vdis_.end() || seen_.count(vdi) == 0) return false;
-  const std::vector<SnapshotRecord>& snapshots = found->second.state.snapshots;
-  return std::any_of(snapshots.begin(), snapshots.end(),
-                     [&](const SnapshotRecord& s) { return s.id == snapshot; });
+bool StoreRoots::IsThere(const RootRecord& record) const {
+  if (pinned_.count(record.vdi) > 0) return true;
+  const auto found = vdis_.find(record.vdi);
+  if (found == vdis_.end() || seen_.count(record.vdi) == 0) return false;
+  const VdiState& state = found->second.state;
+  const auto has_map = [&](const LayerRecord& layer) {
+    return layer.state == LayerState::kSealed && layer.map == record.map;
+  };
+  if (record.snapshot.IsNull()) {
+    return std::any_of(state.layers.begin(), state.layers.end(), has_map);
+  }
+  const auto snapshot =
+      std::find_if(state.snapshots.begin(), state.snapshots.end(),
+                   [&](const SnapshotRecord& s) { return s.id == record.snapshot; });
+  if (snapshot == state.snapshots.end()) return false;
+  if (snapshot->layer_seq == 0) return record.map.IsEmpty();
+  return std::any_of(
+      state.layers.begin(), state.layers.end(),
+      [&](const LayerRecord& l) { return l.seq == snapshot->layer_seq && has_map(l); });
 }
 
 std::vector<Id> StoreRoots::LostPins() const {

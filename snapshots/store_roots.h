@@ -15,6 +15,7 @@
 #include "metadata/names.h"
 #include "metadata/store_layout.h"
 #include "metadata/vdi_records.h"
+#include "snapshots/root_record.h"
 
 namespace quoin {
 
@@ -37,8 +38,9 @@ class StoreRoots {
   // All that was read is durable after it: nothing older comes back after a power cut.
   Status MakeDurable();
 
-  // True for a snapshot that is there, and for any of a VDI whose owner has a pin.
-  bool IsSnapshot(const Id& vdi, const Id& snapshot) const;
+  // True if what the record names is there: its snapshot with this map or, without one, its VDI with a
+  // layer that has it. Of a VDI whose owner has a pin that is not known, so it is true of any.
+  bool IsThere(const RootRecord& record) const;
   // Pins of VDIs that are gone. To be asked after a Read under the exclusive lock.
   std::vector<Id> LostPins() const;
 

@@ -6,6 +6,7 @@
 
 #include "metadata/collection_lock.h"
 #include "snapshots/region_source.h"
+#include "snapshots/root_record.h"
 #include "snapshots/sealer.h"
 #include "snapshots/store_shared.h"
 
@@ -105,7 +106,8 @@ Status Store::Shared::WaitForSealing(Vdi& vdi) {
 }
 
 // The order: packs are filled with nothing referring to them → the collection lock is taken shared
-// → they are published → the VDI is made over the new map and gets its name.
+// → the VDI's folder is begun, so that its id is known and recorded → the packs are published → the
+// VDI is made over the new map and gets its name.
 Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
                             const Attributes& attributes,
                             const std::function<Result<size_t>(std::span<std::byte>)>& read,
@@ -144,7 +146,6 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
                 fmt::format("cannot import vdis/{}: what it shares with others was collected "
                             "meanwhile", name), "import it again");
   }
-  QUOIN_TRY(job.Finish());
   const uint64_t size =
       std::max(size_bytes, (bytes_read + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
   return shared_->MakeVdi(name, size, attributes, [&](Shared::NewVdi& made) -> Status {
@@ -154,7 +155,13 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
     layer.name = fmt::format("{}-{}", layer.seq, made.state.vdi.epoch);
     layer.size_bytes = size;
     layer.map = content.root;
+    layer.is_recorded = true;
     made.state.layers.push_back(layer);
+    const VdiRecord& vdi = made.state.vdi;
+    QUOIN_TRY(job.AddRootRecord(EncodeRootRecord(
+        {vdi.id, name, Id(), "", 0, size, vdi.created_ns, vdi.attributes.mode, vdi.attributes.uid,
+         vdi.attributes.gid, content.root})));
+    QUOIN_TRY(job.Finish());
     made.state.vdi.data_blocks = content.root.data_blocks;
     return {};
   });

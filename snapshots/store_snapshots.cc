@@ -174,7 +174,8 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
   QUOIN_ASSIGN(const VdiState source, shared_->SharedState(*this, vdi));
   const std::string source_name = shared_->environment.NameHint(vdi);
   QUOIN_ASSIGN(const SnapshotRecord record, FindIn(source.snapshots, snapshot, source_name));
-  return shared_->MakeVdi(
+  bool stands_on_map = false;
+  const Result<Id> clone = shared_->MakeVdi(
       new_name, record.size_bytes, attributes, [&](Shared::NewVdi& made) -> Status {
         QUOIN_ASSIGN(std::vector<LayerRecord> linked,
                      LinkLayers(shared_->environment.file_system,
@@ -182,12 +183,16 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
                                 made.folder, made.state.vdi.epoch, made.state.vdi.next_seq));
         made.state.vdi.next_seq += static_cast<uint32_t>(linked.size());
         made.top_seq = linked.empty() ? 0 : linked.back().seq;
+        stands_on_map = !linked.empty() && linked.back().state == LayerState::kSealed;
         made.state.layers = std::move(linked);
         made.state.vdi.data_blocks = record.data_blocks;
         made.state.vdi.parent_snapshot = record.id;
         made.state.vdi.parent_name = source_name + "@" + snapshot;
         return {};
       });
+  // So that the packs say what it stands on. Other layers are sealed once it has been open.
+  if (clone && stands_on_map) shared_->sealer->Consider(*clone, 1);
+  return clone;
 }
 
 Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) {

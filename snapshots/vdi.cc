@@ -310,7 +310,7 @@ Status Vdi::FinishFrozen() {
           });
       if (unfinished == state_.layers.end()) {
         if (publish_needed_) QUOIN_TRY(Publish());
-        if (environment_.sealer != nullptr) environment_.sealer->Consider(id_, CountUnsealed());
+        TellSealer();
         return {};
       }
       record = *unfinished;

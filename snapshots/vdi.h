@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -161,12 +162,36 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status SettleCopyLocked() QUOIN_REQUIRES(state_mutex_);
 
   // --- sealing (vdi_sealing.cc), by the owner ---------------------------------------------------
-  // What is to be sealed next, oldest first, at most `max_steps`. Empty if nothing is.
+  // Rows that a seal changes.
+  struct SealChanges {
+    std::set<uint32_t> layers;
+    std::set<Id> snapshots;
+    bool IsEmpty() const { return layers.empty() && snapshots.empty(); }
+  };
+  // What is to be sealed next, oldest first, at most `max_steps`, and what of the sealed has no root
+  // record. Empty if nothing is.
   Result<SealPlan> PlanSeal(size_t max_steps) QUOIN_EXCLUDES(state_mutex_);
-  // Frozen layers become sealed ones, as planned; what has been removed meanwhile is left out. The
-  // caller holds the store's CollectionLock shared from before the packs were published.
-  Status CommitSealed(const std::vector<SealedStep>& steps)
-      QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
+  // Frozen layers become sealed ones, as planned, and what has root records now counts as recorded;
+  // what has been removed meanwhile is left out. The caller holds the store's CollectionLock shared
+  // from before the packs were published.
+  Status CommitSealed(const SealedPlan& done) QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
+  // One transaction, after which `changed` is the state.
+  Status CommitRows(VdiState changed, const SealChanges& changes,
+                    const std::vector<LayerRecord>& gone) QUOIN_REQUIRES(state_mutex_);
+  void MarkRecorded(const std::vector<RootRecord>& records, VdiState& state,
+                    SealChanges& changes) const QUOIN_REQUIRES(state_mutex_);
+  // Root records of what is sealed and has none, at most `limit`.
+  std::vector<RootRecord> MissingRecords(size_t limit) const QUOIN_REQUIRES(state_mutex_);
+  bool LacksRecord(const SnapshotRecord& snapshot) const QUOIN_REQUIRES(state_mutex_);
+  // True if the VDI stands on the layer and nothing says so.
+  bool NeedsRecord(const LayerRecord& layer) const QUOIN_REQUIRES(state_mutex_);
+  RootRecord RecordOf(const SnapshotRecord& snapshot, const MapRoot& map) const
+      QUOIN_REQUIRES(state_mutex_);
+  RootRecord RecordOfBase(const MapRoot& map) const QUOIN_REQUIRES(state_mutex_);
+  // Null if there is none. Of those that are decided.
+  const SnapshotRecord* NewestSnapshot() const QUOIN_REQUIRES(state_mutex_);
+  // What there is to seal or to record is the sealer's business.
+  void TellSealer() const QUOIN_REQUIRES(state_mutex_);
   // Keeps collectors off these layers' maps until they are published.
   Status PinMapsOf(const std::vector<LayerRecord>& layers) QUOIN_REQUIRES(state_mutex_);
   Status Unpin() QUOIN_REQUIRES(state_mutex_);

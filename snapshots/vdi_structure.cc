@@ -262,6 +262,7 @@ Status Vdi::RemoveSnapshot(const std::string& name) {
   }
   publish_needed_ = true;
   QUOIN_TRY(Publish());
+  TellSealer();  // what the VDI stands on may have had no other record
   for (const LayerRecord& layer : unreachable) {
     QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(layer.name)));
   }

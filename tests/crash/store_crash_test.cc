@@ -13,7 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "blockstore/packs/pack_store.h"
+#include "metadata/store_layout.h"
 #include "metadata/superblock.h"
+#include "snapshots/root_record.h"
 #include "snapshots/store_check.h"
 #include "tests/support/reference_disk.h"
 #include "tests/support/result_matchers.h"
@@ -93,6 +96,30 @@ class World {
   bool HasSnapshot(const std::string& vdi, const std::string& name) {
     const Result<SnapshotRecord> record = store->FindSnapshot(IdOf(vdi), name);
     return record.has_value();
+  }
+
+  // How many the packs hold of the snapshot.
+  uint64_t RootRecordsOf(const std::string& vdi, const std::string& snapshot) {
+    const Result<SnapshotRecord> of = store->FindSnapshot(IdOf(vdi), snapshot);
+    EXPECT_OK(of);
+    FrameCache frames(0);
+    PackStore packs(fs, StoreLayout("/store").Packs(), frames);
+    const Result<std::vector<Id>> all = packs.List();
+    EXPECT_OK(all);
+    uint64_t count = 0;
+    for (const Id& id : all ? *all : std::vector<Id>()) {
+      const Result<std::shared_ptr<const Pack>> pack = packs.Get(id);
+      EXPECT_OK(pack);
+      for (const FrameEntry& frame : (*pack)->frames()) {
+        if (frame.kind() != FrameKindOf(RecordKind::kRoot)) continue;
+        const auto bytes = packs.ReadRecord(RecordKind::kRoot, {id, frame.first_slot()});
+        EXPECT_OK(bytes);
+        const Result<RootRecord> record = DecodeRootRecord(bytes ? **bytes : "");
+        EXPECT_OK(record);
+        count += record && of && record->snapshot == of->id ? 1 : 0;
+      }
+    }
+    return count;
   }
 
   std::set<std::string> NamesOfAll() {
@@ -618,6 +645,27 @@ std::vector<Scenario> Scenarios() {
                    std::vector<std::byte> expected = kOld;
                    std::fill_n(expected.begin(), kSize / 4, std::byte{0});
                    EXPECT_EQ(w.ContentOf("a"), expected);
+                   EXPECT_EQ(w.SnapshotContent("a", "s"), kOld);
+                 }});
+  // Nothing is left to seal, only to be recorded.
+  all.push_back({"SealRecords",
+                 [](World& w) {
+                   MakeWritten(w, "a", kOld);
+                   ASSERT_OK(w.handle.Close());
+                   ASSERT_OK(w.store->SealVdi(w.IdOf("a"), true));
+                   ASSERT_OK(w.store->CreateSnapshots({{"a", "s"}}));
+                 },
+                 [](World& w) -> Status {
+                   const auto sealed = w.store->SealVdi(w.IdOf("a"), false);
+                   return sealed ? Status{} : Failure(sealed.error());
+                 },
+                 [](World& w, bool) {
+                   EXPECT_EQ(w.ContentOf("a"), kOld);
+                   EXPECT_EQ(w.SnapshotContent("a", "s"), kOld);
+                   ASSERT_OK(w.store->SealVdi(w.IdOf("a"), false));
+                   EXPECT_GE(w.RootRecordsOf("a", "s"), 1u);
+                   ASSERT_OK(w.store->Collect(CollectAll()));
+                   EXPECT_GE(w.RootRecordsOf("a", "s"), 1u);
                    EXPECT_EQ(w.SnapshotContent("a", "s"), kOld);
                  }});
   all.push_back({"Import",

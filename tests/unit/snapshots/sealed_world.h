@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "blockstore/packs/pack_store.h"
+#include "snapshots/root_record.h"
 #include "snapshots/store_check.h"
 #include "tests/unit/snapshots/store_world.h"
 
@@ -67,6 +68,40 @@ class SealedWorld : public StoreWorld {
   std::string PathOf(const Id& pack) {
     FrameCache cache(0);
     return PackStore(fs_, layout_.Packs(), cache).PathOf(pack);
+  }
+
+  // All root records that the packs hold.
+  std::vector<RootRecord> RootRecords() {
+    FrameCache cache(0);
+    PackStore packs(fs_, layout_.Packs(), cache);
+    std::vector<RootRecord> records;
+    for (const SlotLocation& at : SlotsOfKind(FrameKindOf(RecordKind::kRoot))) {
+      const auto bytes = packs.ReadRecord(RecordKind::kRoot, at);
+      EXPECT_OK(bytes);
+      const Result<RootRecord> record = DecodeRootRecord(bytes ? **bytes : "");
+      EXPECT_OK(record);
+      if (record) records.push_back(*record);
+    }
+    return records;
+  }
+  // Those of a snapshot, or with a null id of what the VDI stands on.
+  std::vector<RootRecord> RootRecordsOf(const Id& vdi, const Id& snapshot) {
+    std::vector<RootRecord> records = RootRecords();
+    std::erase_if(records, [&](const RootRecord& record) {
+      return record.vdi != vdi || record.snapshot != snapshot;
+    });
+    return records;
+  }
+
+  Result<Id> Import(const std::string& name, const std::string& content, uint64_t size_bytes = 0) {
+    size_t at = 0;
+    return store_->ImportVdi(name, size_bytes, Attributes(),
+                             [&](std::span<std::byte> buffer) -> Result<size_t> {
+                               const size_t n = std::min(buffer.size(), content.size() - at);
+                               std::copy_n(AsBytes(content).begin() + at, n, buffer.begin());
+                               at += n;
+                               return n;
+                             });
   }
 
   // Nothing is damaged, nothing left over.

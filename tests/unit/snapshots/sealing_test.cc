@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "snapshots/sealer.h"
 #include "tests/support/temporary_directory.h"
@@ -364,19 +363,7 @@ TEST_F(SealingTest, AFullStoreHarmsNothingAndTheSealWorksLater) {
 
 // --- importing ------------------------------------------------------------------------------------
 
-class ImportTest : public SealedWorld {
- protected:
-  Result<Id> Import(const std::string& name, const std::string& content, uint64_t size_bytes = 0) {
-    size_t at = 0;
-    return store_->ImportVdi(name, size_bytes, Attributes(),
-                             [&](std::span<std::byte> buffer) -> Result<size_t> {
-                               const size_t n = std::min(buffer.size(), content.size() - at);
-                               std::memcpy(buffer.data(), content.data() + at, n);
-                               at += n;
-                               return n;
-                             });
-  }
-};
+class ImportTest : public SealedWorld {};
 
 TEST_F(ImportTest, WhatIsImportedIsReadAndCanBeWritten) {
   std::string content = kOld;
