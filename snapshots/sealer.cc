@@ -14,8 +14,10 @@
 namespace quoin {
 namespace {
 
-// After a failure (a full store, another owner) the VDI waits this long for its next turn.
+// After a failure (a full store, a collector) the VDI waits this long for its next turn.
 constexpr std::chrono::seconds kRetryAfter{30};
+// Where another process owns it: that one seals, unless it is a command, which does not.
+constexpr std::chrono::minutes kRetryOwnedAfter{10};
 // Seals that found only what a collector then declared dead, in a row.
 constexpr int kMaxAttempts = 3;
 
@@ -83,10 +85,16 @@ void Sealer::Run() {
       const Result<SealCounts> sealed = SealOnce(vdi, false, nullptr, &more);
       if (sealed) continue;
       if (stopping_ || sealed.error().code == ErrorCode::kNotFound) break;
-      spdlog::warn("vdi {}: its snapshots are not sealed yet: {}", vdi.ToString(),
-                   sealed.error().what);
+      const Result<LockStatus> lock_status = store_.InspectLock(vdi);
+      const bool is_owned = lock_status && lock_status->held &&
+                            lock_status->record.session != environment_.self.session;
+      if (!is_owned) {
+        spdlog::warn("vdi {}: its snapshots are not sealed yet: {}", vdi.ToString(),
+                     sealed.error().what);
+      }
       MutexLock queue_lock(queue_mutex_);
-      due_.try_emplace(vdi, Clock::now() + kRetryAfter);
+      due_.try_emplace(vdi, Clock::now() + (is_owned ? Clock::duration(kRetryOwnedAfter)
+                                                     : Clock::duration(kRetryAfter)));
       break;
     }
   }
