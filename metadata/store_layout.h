@@ -49,6 +49,9 @@ class StoreLayout {
   // A VDI's folder before its name is linked, and after its removal has been decided.
   std::string UnfinishedVdi(const Id& id) const { return Vdi(id) + ".new"; }
   std::string RemovedVdi(const Id& id) const { return Vdi(id) + ".removed"; }
+  // One that a rebuild makes, until it is whole; and what was there and could not be read.
+  std::string RebuiltVdi(const Id& id) const { return Vdi(id) + ".rebuilt"; }
+  std::string DamagedVdi(const Id& id) const { return Vdi(id) + ".damaged"; }
 
   // Inside a VDI's folder.
   static std::string WriterLock(const std::string& vdi) { return vdi + "/writer.lock"; }

@@ -52,7 +52,7 @@ std::string TextOf(const ordered_json& json, const char* member) {
 
 Failure Damaged(const std::string& path) {
   return Fail(ErrorCode::kCorrupt, fmt::format("{} is damaged", path),
-              "bring it back from a backup; the store's other files do not depend on it");
+              "quoin rebuild makes a new one; the store's other files do not depend on it");
 }
 
 Result<std::string> DecodeCompression(const ordered_json& json, const std::string& root,
@@ -139,26 +139,39 @@ Status MakeFolder(FileSystem& file_system, const std::string& path, uint32_t mod
 
 Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& root,
                                    const std::string& compression) {
-  if (!IsCompression(compression)) {
-    return Fail(ErrorCode::kInvalid, fmt::format("there is no compression '{}'", compression),
-                "use lz4, zstd or none");
-  }
+  QUOIN_ASSIGN(const Superblock superblock, NewSuperblock(compression));
+  QUOIN_TRY(PrepareRoot(file_system, StoreLayout(root)));
+  QUOIN_TRY(RestoreFolders(file_system, root));
+  QUOIN_TRY(WriteSuperblock(file_system, root, superblock));
+  return superblock;
+}
+
+Status RestoreFolders(FileSystem& file_system, const std::string& root) {
   const StoreLayout layout(root);
-  QUOIN_TRY(PrepareRoot(file_system, layout));
   QUOIN_TRY(MakeFolder(file_system, layout.Names(), kFolderMode));
   for (const std::string& folder : PrivateFolders(layout)) {
     QUOIN_TRY(MakeFolder(file_system, folder, kPrivateMode));
   }
-  QUOIN_TRY(file_system.SyncDirectory(root));
+  return file_system.SyncDirectory(root);
+}
 
+Result<Superblock> NewSuperblock(const std::string& compression) {
+  if (!IsCompression(compression)) {
+    return Fail(ErrorCode::kInvalid, fmt::format("there is no compression '{}'", compression),
+                "use lz4, zstd or none");
+  }
   Superblock superblock;
   superblock.store_id = Id::Random();
   superblock.compression = compression;
   superblock.created = NowUtc();
-  const Status written =
-      PublishNewFile(file_system, layout.Superblock(), layout.NewTemporary(), Encode(superblock));
-  if (!written) return Failure(written.error());
   return superblock;
+}
+
+Status WriteSuperblock(FileSystem& file_system, const std::string& root,
+                       const Superblock& superblock) {
+  const StoreLayout layout(root);
+  return PublishNewFile(file_system, layout.Superblock(), layout.NewTemporary(),
+                        Encode(superblock));
 }
 
 Status CompleteStore(FileSystem& file_system, const std::string& root) {
@@ -186,6 +199,12 @@ Result<Superblock> ReadSuperblock(FileSystem& file_system, const std::string& ro
   if (!root_exists) {
     return Fail(ErrorCode::kNotFound, fmt::format("there is no folder {}", root),
                 fmt::format("to make a store there: quoin init {}", root));
+  }
+  const Result<bool> has_packs = PathExists(file_system, StoreLayout(root).Packs());
+  if (has_packs && *has_packs) {
+    return Fail(ErrorCode::kNotAStore,
+                fmt::format("{} is not a quoin store: it has packs, and no quoin.store", root),
+                "if it was one: quoin rebuild");
   }
   return Fail(ErrorCode::kNotAStore, fmt::format("{} is not a quoin store", root),
               fmt::format("to make one in an empty folder: quoin init {}", root));

@@ -29,6 +29,14 @@ Result<Superblock> InitialiseStore(FileSystem& file_system, const std::string& r
 // Makes the folders that a store of an older quoin does not have yet.
 Status CompleteStore(FileSystem& file_system, const std::string& root);
 
+// Makes every folder of a store that is missing in `root`, which is there. For a rebuild.
+Status RestoreFolders(FileSystem& file_system, const std::string& root);
+// A new one, on no storage. kInvalid if there is no such compression.
+Result<Superblock> NewSuperblock(const std::string& compression);
+// Makes a store of a folder that has all of a store's. Durable when it returns; kExists.
+Status WriteSuperblock(FileSystem& file_system, const std::string& root,
+                       const Superblock& superblock);
+
 // kNotFound / kNotAStore / kNewerFormat / kCorrupt with texts that say what to do.
 Result<Superblock> ReadSuperblock(FileSystem& file_system, const std::string& root);
 
