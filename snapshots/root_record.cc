@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "blockstore/base/block.h"
 
@@ -10,6 +11,8 @@ namespace {
 
 constexpr std::string_view kMagic = "quoin-root-v01";
 constexpr size_t kMaxNameBytes = 4096;
+constexpr uint32_t kPermissionBits = 07777;
+constexpr uint64_t kMaxOrdinal = std::numeric_limits<int64_t>::max();
 
 template <typename Number>
 void PutNumber(std::string* out, Number number) {
@@ -117,11 +120,14 @@ Result<RootRecord> DecodeRootRecord(std::string_view bytes) {
   const bool is_whole = record.snapshot.IsNull()
                             ? record.snapshot_name.empty()
                             : !record.snapshot_name.empty() && record.ordinal > 0;
-  const bool has_possible_map = record.map == MapRoot() ||
-                                (!record.map.IsEmpty() && !record.map.digest.IsNull() &&
-                                 record.map.data_blocks > 0);
-  if (!is_ours || !reader.AtEnd() || record.vdi.IsNull() || record.size_bytes > kMaxVdiBytes ||
-      record.size_bytes % kSectorBytes != 0 || !is_whole || !has_possible_map) {
+  const bool has_possible_map =
+      record.map == MapRoot() ||
+      (!record.map.IsEmpty() && !record.map.digest.IsNull() && record.map.data_blocks > 0);
+  const bool is_in_range = record.size_bytes <= kMaxVdiBytes &&
+                           record.size_bytes % kSectorBytes == 0 &&
+                           record.mode <= kPermissionBits && record.ordinal <= kMaxOrdinal;
+  if (!is_ours || !reader.AtEnd() || record.vdi.IsNull() || !is_whole || !is_in_range ||
+      !has_possible_map) {
     return Fail(ErrorCode::kCorrupt, "this is no root record");
   }
   return record;

@@ -60,6 +60,12 @@ Store::~Store() {
 Result<std::unique_ptr<Store>> Store::Open(FileSystem& file_system, const std::string& root,
                                            HostIdentity self, StoreOptions options) {
   QUOIN_ASSIGN(Superblock superblock, ReadSuperblock(file_system, root));
+  return OpenWith(file_system, root, std::move(self), std::move(options), std::move(superblock));
+}
+
+Result<std::unique_ptr<Store>> Store::OpenWith(FileSystem& file_system, const std::string& root,
+                                               HostIdentity self, StoreOptions options,
+                                               Superblock superblock) {
   QUOIN_TRY(CompleteStore(file_system, root));
   std::unique_ptr<Store> store(new Store(std::make_unique<Shared>(
       file_system, root, std::move(self), options, std::move(superblock))));

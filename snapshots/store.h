@@ -217,8 +217,13 @@ class Store {
   friend class VdiHandle;
   friend class Sealer;
   friend class StoreCheck;
+  friend class StoreRebuild;
   struct Shared;
   explicit Store(std::unique_ptr<Shared> shared);
+  // Whatever superblock the folder has, if it has one.
+  static Result<std::unique_ptr<Store>> OpenWith(FileSystem& file_system, const std::string& root,
+                                                 HostIdentity self, StoreOptions options,
+                                                 Superblock superblock);
   Status RequireRoom(uint64_t bytes, const std::string& title);
   static Result<uint64_t> MoveBytes(Image& source, uint64_t source_offset, Vdi& target,
                                     uint64_t target_offset, uint64_t length);

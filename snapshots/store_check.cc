@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::string_view kNewSuffix = ".new";
 constexpr std::string_view kRemovedSuffix = ".removed";
+constexpr std::string_view kDamagedSuffix = ".damaged";
+constexpr std::string_view kRebuiltSuffix = ".rebuilt";
 constexpr const char* kSweptNext = "the next opening of the store clears it away";
 
 }  // namespace
@@ -75,6 +77,7 @@ Status StoreCheck::ReadFolders() {
     const size_t dot = std::min(entry.name.find('.'), entry.name.size());
     const std::optional<Id> id = Id::Parse(entry.name.substr(0, dot));
     const std::string suffix = entry.name.substr(dot);
+    if (id && IsOfARebuild(entry)) continue;
     const bool known = suffix.empty() || suffix == kNewSuffix || suffix == kRemovedSuffix;
     if (!id || !known || entry.kind != EntryKind::kDirectory) {
       Add(Severity::kWarning, "vdis/" + entry.name + " in the store", "it is no folder of a VDI",
@@ -84,6 +87,22 @@ Status StoreCheck::ReadFolders() {
     folders_[*id] = Folder{suffix};
   }
   return {};
+}
+
+// What it put aside, and what it has not finished.
+bool StoreCheck::IsOfARebuild(const DirectoryEntry& entry) {
+  const std::string object = "vdis/" + entry.name + " in the store";
+  if (entry.name.find(kDamagedSuffix) != std::string::npos) {
+    Add(Severity::kWarning, object, "a rebuild put it aside, because it could not be read",
+        "remove the folder once nothing in it is needed");
+  } else if (entry.name.ends_with(kRebuiltSuffix)) {
+    Add(Severity::kNote, object, "a VDI is being rebuilt, or its rebuilding was cut short",
+        "quoin rebuild clears it away");
+  } else {
+    return false;
+  }
+  put_aside_.push_back(entry.name);
+  return true;
 }
 
 Status StoreCheck::ReadNames() {
@@ -112,7 +131,9 @@ void StoreCheck::CheckNames() {
     if ((there && *there) || !still || still->vdi != id) continue;
     Add(Severity::kDamage, "vdis/" + names[0],
         fmt::format("its folder, vdis/{} in the store, is missing", id.ToString()),
-        fmt::format("quoin rm {} removes the name", names[0]));
+        fmt::format("quoin rebuild makes it again, as far as it was sealed; quoin rm {} removes "
+                    "the name",
+                    names[0]));
   }
 }
 
@@ -128,7 +149,7 @@ void StoreCheck::CheckFolders() {
       const Result<bool> there = PathExists(file_system_, layout_.Vdi(id));
       if (there && !*there) continue;  // removed meanwhile
       Add(Severity::kDamage, object, "the VDI has no name, so nobody can reach it",
-          fmt::format("a file below names/ in the store with the line {} names it", id.ToString()));
+          "quoin rebuild names it");
     }
   }
 }
@@ -155,8 +176,11 @@ Status StoreCheck::CheckVdis() {
 // A frozen layer's files are linked into the folder of each VDI that needs them, and nowhere else.
 void StoreCheck::CountLinks() {
   LinkCensus census;
-  for (const auto& [id, folder] : folders_) {
-    const std::string layers = StoreLayout::Layers(layout_.Vdi(id) + folder.suffix);
+  std::vector<std::string> folders;
+  for (const auto& [id, folder] : folders_) folders.push_back(layout_.Vdi(id) + folder.suffix);
+  for (const std::string& name : put_aside_) folders.push_back(layout_.Vdis() + "/" + name);
+  for (const std::string& folder : folders) {
+    const std::string layers = StoreLayout::Layers(folder);
     const Result<std::vector<DirectoryEntry>> entries = file_system_.List(layers);
     if (!entries) continue;  // told by VdiCheck
     for (const DirectoryEntry& entry : *entries) {

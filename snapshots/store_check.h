@@ -73,6 +73,7 @@ class StoreCheck {
 
   void Add(Severity severity, std::string object, std::string what, std::string next = {});
   Status ReadFolders();
+  bool IsOfARebuild(const DirectoryEntry& entry);
   Status ReadNames();
   void CheckNames();
   void CheckFolders();
@@ -91,6 +92,7 @@ class StoreCheck {
   const std::string scratch_folder_;
 
   std::map<Id, Folder> folders_;
+  std::vector<std::string> put_aside_;  // names of folders in vdis/ that a rebuild left
   std::map<Id, std::vector<std::string>> names_;
   bool someone_at_work_ = false;  // a VDI is owned, so files may come and go
   CheckReport report_;

@@ -170,9 +170,9 @@ bool StoreRoots::IsThere(const RootRecord& record) const {
                    [&](const SnapshotRecord& s) { return s.id == record.snapshot; });
   if (snapshot == state.snapshots.end()) return false;
   if (snapshot->layer_seq == 0) return record.map.IsEmpty();
-  return std::any_of(
-      state.layers.begin(), state.layers.end(),
-      [&](const LayerRecord& l) { return l.seq == snapshot->layer_seq && has_map(l); });
+  return std::any_of(state.layers.begin(), state.layers.end(), [&](const LayerRecord& l) {
+    return l.seq == snapshot->layer_seq && has_map(l);
+  });
 }
 
 std::vector<Id> StoreRoots::LostPins() const {

@@ -51,15 +51,23 @@ struct Store::Shared {
     return changed ? closed : changed;
   }
 
-  // Makes a whole VDI under a new name. `add_layers` may put frozen layers into the folder and the
-  // state (rows, next_seq, vdi.head's parent through `top`).
+  // Makes a whole VDI under a new name. `add_layers` may put layers into the folder and the state
+  // (rows, next_seq, vdi.head's parent through `top`).
   struct NewVdi {
     VdiState state;
     std::string folder;
     uint32_t top_seq = 0;
   };
+  using AddLayers = std::function<Status(NewVdi&)>;
   Result<Id> MakeVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes,
-                     const std::function<Status(NewVdi&)>& add_layers);
+                     const AddLayers& add_layers);
+  // Makes a VDI again that was lost, with the id that it had. Its folder is not there; names lead to
+  // it already. The caller alone rebuilds.
+  Status RemakeVdi(const Id& id, uint64_t size_bytes, const Attributes& attributes,
+                   const AddLayers& add_layers);
+  // All that is in a new VDI's folder, durably; whoever calls holds its lock.
+  Status FillFolder(NewVdi& made, const WriterLock& lock, uint64_t size_bytes,
+                    const Attributes& attributes, const AddLayers& add_layers);
 
   // Seals the VDI first if too many of its layers wait for that, so that a read never has to look
   // through more than kMaxUnsealedLayers.

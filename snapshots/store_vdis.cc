@@ -48,8 +48,7 @@ Result<std::unique_ptr<WriterLock>> LockNewFolder(FileSystem& fs, const std::str
 //   3. the folder gets its final name; whoever comes between finds it through SweepVdiFolders
 // A crash before 2 leaves a folder that nobody names and nobody holds: swept.
 Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
-                                  const Attributes& attributes,
-                                  const std::function<Status(NewVdi&)>& add_layers) {
+                                  const Attributes& attributes, const AddLayers& add_layers) {
   FileSystem& fs = environment.file_system;
   const StoreLayout& layout = environment.layout;
   QUOIN_TRY(ValidateVdiName(name));
@@ -72,35 +71,9 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
         code == ErrorCode::kLostOwnership;
     if (!was_swept || attempt == kNewFolderAttempts) return Failure(lock.error());
   }
+  made.state.vdi.id = id;
   const auto fill = [&]() -> Status {
-    QUOIN_TRY(fs.MakeDirectory(StoreLayout::Layers(made.folder)));
-    VdiRecord& vdi = made.state.vdi;
-    vdi.id = id;
-    vdi.size_bytes = size_bytes;
-    vdi.attributes = attributes;
-    vdi.created_ns = NowNanoseconds();
-    vdi.attributes.atime_ns = vdi.attributes.mtime_ns = vdi.attributes.ctime_ns = vdi.created_ns;
-    vdi.epoch = (*lock)->epoch();
-    vdi.head_published = true;
-    QUOIN_TRY(add_layers(made));
-    LayerRecord head;
-    head.seq = vdi.head_seq = vdi.next_seq++;
-    head.parent_seq = made.top_seq;
-    head.state = LayerState::kHead;
-    head.name = fmt::format("{}-{}", head.seq, (*lock)->epoch());
-    head.size_bytes = size_bytes;
-    made.state.layers.push_back(head);
-    QUOIN_ASSIGN(const std::unique_ptr<Layer> layer,
-                 Layer::Create(fs, {StoreLayout::Layers(made.folder), head.name}, size_bytes));
-    QUOIN_TRY(layer->Sync());
-    {
-      QUOIN_ASSIGN(const std::unique_ptr<VdiDatabase> database,
-                   VdiDatabase::Create(fs, StoreLayout::Database(made.folder), made.state));
-      QUOIN_TRY(database->Checkpoint());
-    }
-    QUOIN_TRY(WritePublished(fs, layout, made.folder, made.state));
-    QUOIN_TRY(fs.SyncDirectory(made.folder));
-    QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+    QUOIN_TRY(FillFolder(made, **lock, size_bytes, attributes, add_layers));
     MutexLock names_lock(names_mutex);
     return environment.names.Claim(name, id);
   };
@@ -120,6 +93,67 @@ Result<Id> Store::Shared::MakeVdi(const std::string& name, uint64_t size_bytes,
   environment.SetNameHint(id, name);
   environment.Tell([&](StoreObserver& o) { o.NameChanged(name); });
   return id;
+}
+
+Status Store::Shared::FillFolder(NewVdi& made, const WriterLock& lock, uint64_t size_bytes,
+                                 const Attributes& attributes, const AddLayers& add_layers) {
+  FileSystem& fs = environment.file_system;
+  const StoreLayout& layout = environment.layout;
+  QUOIN_TRY(fs.MakeDirectory(StoreLayout::Layers(made.folder)));
+  VdiRecord& vdi = made.state.vdi;
+  vdi.size_bytes = size_bytes;
+  vdi.attributes = attributes;
+  vdi.created_ns = NowNanoseconds();
+  vdi.attributes.atime_ns = vdi.attributes.mtime_ns = vdi.attributes.ctime_ns = vdi.created_ns;
+  vdi.epoch = lock.epoch();
+  vdi.head_published = true;
+  QUOIN_TRY(add_layers(made));
+  LayerRecord head;
+  head.seq = vdi.head_seq = vdi.next_seq++;
+  head.parent_seq = made.top_seq;
+  head.state = LayerState::kHead;
+  head.name = fmt::format("{}-{}", head.seq, lock.epoch());
+  head.size_bytes = size_bytes;
+  made.state.layers.push_back(head);
+  QUOIN_ASSIGN(const std::unique_ptr<Layer> layer,
+               Layer::Create(fs, {StoreLayout::Layers(made.folder), head.name}, size_bytes));
+  QUOIN_TRY(layer->Sync());
+  {
+    QUOIN_ASSIGN(const std::unique_ptr<VdiDatabase> database,
+                 VdiDatabase::Create(fs, StoreLayout::Database(made.folder), made.state));
+    QUOIN_TRY(database->Checkpoint());
+  }
+  QUOIN_TRY(WritePublished(fs, layout, made.folder, made.state));
+  QUOIN_TRY(fs.SyncDirectory(made.folder));
+  QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+  return {};
+}
+
+// The durable steps of making a VDI again:
+//   1. a folder as above, under a name by which nobody takes it for a VDI that is being created:
+//      names lead to the VDI already
+//   2. the folder gets its final name
+// A crash before 2 leaves a folder that the next rebuild begins anew, and names that lead nowhere, as
+// before.
+Status Store::Shared::RemakeVdi(const Id& id, uint64_t size_bytes, const Attributes& attributes,
+                                const AddLayers& add_layers) {
+  FileSystem& fs = environment.file_system;
+  const StoreLayout& layout = environment.layout;
+  NewVdi made;
+  made.state.vdi.id = id;
+  made.folder = layout.RebuiltVdi(id);
+  QUOIN_TRY(RemoveTree(fs, made.folder));
+  QUOIN_ASSIGN(const std::unique_ptr<WriterLock> lock,
+               LockNewFolder(fs, made.folder, environment.self));
+  const Status filled = FillFolder(made, *lock, size_bytes, attributes, add_layers);
+  if (!filled) {
+    (void)RemoveTree(fs, made.folder);
+    return filled;
+  }
+  QUOIN_TRY(fs.Rename(made.folder, layout.Vdi(id)));
+  QUOIN_TRY(fs.SyncDirectory(layout.Vdis()));
+  lock->FollowFolder(layout.Vdi(id));
+  return lock->ReleaseClean();
 }
 
 Result<Id> Store::CreateVdi(const std::string& name, uint64_t size_bytes,

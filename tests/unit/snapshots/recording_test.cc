@@ -1,4 +1,5 @@
-// Root records: everything that is sealed is recorded in the packs, once, and as long as it is there.
+// Root records: everything that is sealed is recorded in the packs, once, and as long as it is
+// there.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -12,7 +13,7 @@ namespace quoin {
 namespace {
 
 constexpr uint64_t kBlocks = 24;
-const std::string kContent = PatternOf(3, kBlocks * kBlockBytes);
+const std::string kContent = PatternOf(3, kBlocks* kBlockBytes);
 
 class RecordingTest : public SealedWorld {
  protected:
@@ -208,7 +209,8 @@ TEST_F(RecordingTest, TheBackgroundRecordsSnapshotsAndClonesOfWhatIsSealed) {
   EXPECT_TRUE(both());
 }
 
-// --- how long they stay ---------------------------------------------------------------------------
+// --- how long they stay
+// ---------------------------------------------------------------------------
 
 TEST_F(RecordingTest, ACollectorKeepsTheRecordsOfWhatIsThereAndNoOthers) {
   const Id a = CreateWith("a", kContent);

@@ -11,7 +11,8 @@ namespace quoin {
 namespace {
 
 RootRecord OfASnapshot() {
-  RootRecord record{Id::Random(), "lab/db02", Id::Random(), "monday", 7, 1 << 20, -5, 0440, 1, 2, {}};
+  RootRecord record{
+      Id::Random(), "lab/db02", Id::Random(), "monday", 7, 1 << 20, -5, 0440, 1, 2, {}};
   record.map.location = {Id::Random(), 9};
   record.map.height = 2;
   record.map.digest.bytes[3] = 0x77;
@@ -47,7 +48,7 @@ TEST(RootRecordTest, ARecordThatIsCutOrLongerIsNone) {
 }
 
 TEST(RootRecordTest, WhatNoWriterMakesIsRefused) {
-  std::vector<RootRecord> impossible(8, OfASnapshot());
+  std::vector<RootRecord> impossible(10, OfASnapshot());
   impossible[0].vdi = Id();
   impossible[1].snapshot = Id();  // and yet a name
   impossible[2].snapshot_name.clear();
@@ -56,6 +57,8 @@ TEST(RootRecordTest, WhatNoWriterMakesIsRefused) {
   impossible[5].size_bytes = (uint64_t{256} << 40) + 512;
   impossible[6].map.location = {};
   impossible[7].map.digest = {};
+  impossible[8].mode = 010000;
+  impossible[9].ordinal = uint64_t{1} << 63;
   for (size_t n = 0; n < impossible.size(); ++n) {
     EXPECT_ERROR(kCorrupt, DecodeRootRecord(EncodeRootRecord(impossible[n]))) << n;
   }
