@@ -11,6 +11,7 @@
 #include "tools/verbs_lock.h"
 #include "tools/verbs_mount.h"
 #include "tools/verbs_pack.h"
+#include "tools/verbs_rebuild.h"
 #include "tools/verbs_snapshot.h"
 #include "tools/verbs_store.h"
 #include "tools/verbs_vdi.h"
@@ -66,6 +67,7 @@ int main(int argc, char** argv) {
   quoin::AddMountVerbs(app, invocation);
   quoin::AddPackVerbs(app, invocation);
   quoin::AddGarbageVerbs(app, invocation);
+  quoin::AddRebuildVerb(app, invocation);
   quoin::AddVdiVerbs(app, invocation);
   quoin::AddSnapshotVerbs(app, invocation);
   quoin::AddLockVerbs(app, invocation);

@@ -33,6 +33,7 @@ TEST_F(UsageTest, EveryVerbHasHelp) {
                                  "clone",
                                  "rollback",
                                  "check",
+                                 "rebuild",
                                  "lock",
                                  "lock ls",
                                  "lock show",
