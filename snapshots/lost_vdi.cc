@@ -47,11 +47,11 @@ Result<LostVdi> Assembly::Run(const Id& id, std::vector<RootRecord> records) {
   std::stable_sort(records.begin(), records.end(), IsEarlier);
   vdi_.id = id;
   vdi_.recorded_name = RecordedName(records);
-  vdi_.newest_ns = records.back().created_ns;
-  vdi_.created_ns =
-      std::min_element(records.begin(), records.end(), [](const auto& a, const auto& b) {
-        return a.created_ns < b.created_ns;
-      })->created_ns;
+  const auto [oldest, newest] =
+      std::minmax_element(records.begin(), records.end(),
+                          [](const auto& a, const auto& b) { return a.created_ns < b.created_ns; });
+  vdi_.created_ns = oldest->created_ns;
+  vdi_.newest_ns = newest->created_ns;
   QUOIN_TRY(AddSnapshots(records));
   NameSnapshots();
   QUOIN_TRY(ChooseBase(records));
@@ -151,20 +151,26 @@ void Assembly::NameSnapshots() {
   }
 }
 
-// What the VDI stood on last, if that is later than its newest snapshot; else that.
+// What the VDI stood on last, if that was recorded after its newest snapshot was taken; else that.
 Status Assembly::ChooseBase(const std::vector<RootRecord>& records) {
+  std::vector<const RootRecord*> bases;
+  for (const RootRecord& record : records) {
+    const bool is_older =
+        newest_snapshot_ != nullptr && record.created_ns <= newest_snapshot_->created_ns;
+    if (record.snapshot.IsNull() && !is_older) bases.push_back(&record);
+  }
+  std::stable_sort(bases.begin(), bases.end(),
+                   [](const auto* a, const auto* b) { return a->created_ns > b->created_ns; });
   const RootRecord* base = newest_snapshot_;
-  std::optional<Error> problem;
   const RootRecord* missing = nullptr;
-  for (auto record = records.rbegin(); record != records.rend(); ++record) {
-    if (!record->snapshot.IsNull()) continue;
-    if (newest_snapshot_ != nullptr && IsEarlier(*record, *newest_snapshot_)) break;
-    QUOIN_ASSIGN(const bool is_whole, IsWhole(*record, &problem));
+  std::optional<Error> problem;
+  for (const RootRecord* const candidate : bases) {
+    QUOIN_ASSIGN(const bool is_whole, IsWhole(*candidate, &problem));
     if (is_whole) {
-      base = &*record;
+      base = candidate;
       break;
     }
-    if (missing == nullptr) missing = &*record;
+    if (missing == nullptr) missing = candidate;
   }
   if (missing != nullptr) LeaveOut(*missing, *problem);
   if (base == nullptr) return {};
@@ -172,7 +178,9 @@ Status Assembly::ChooseBase(const std::vector<RootRecord>& records) {
   vdi_.base_seq = layer.seq;
   vdi_.size_bytes = base->size_bytes;
   const bool is_snapshot = !base->snapshot.IsNull();
-  layer.is_recorded = !is_snapshot;
+  layer.is_recorded = std::any_of(records.begin(), records.end(), [&](const RootRecord& r) {
+    return r.snapshot.IsNull() && r.map == base->map;
+  });
   // A snapshot has the VDI's mode but for the right to write.
   vdi_.attributes.mode = is_snapshot ? base->mode | 0200 : base->mode;
   vdi_.attributes.uid = base->uid;
@@ -188,7 +196,7 @@ std::string RecordedName(const std::vector<RootRecord>& records) {
   const RootRecord* newest = nullptr;
   for (const RootRecord& record : records) {
     if (record.vdi_name.empty()) continue;
-    if (newest == nullptr || !IsEarlier(record, *newest)) newest = &record;
+    if (newest == nullptr || record.created_ns >= newest->created_ns) newest = &record;
   }
   return newest == nullptr ? "" : newest->vdi_name;
 }

@@ -116,10 +116,9 @@ Result<RootRecord> DecodeRootRecord(std::string_view bytes) {
   reader.Get(&record.map.data_blocks);
   reader.Get(&record.vdi_name);
   reader.Get(&record.snapshot_name);
-  // A snapshot has a name and an ordinal, what a VDI stands on has no name.
-  const bool is_whole = record.snapshot.IsNull()
-                            ? record.snapshot_name.empty()
-                            : !record.snapshot_name.empty() && record.ordinal > 0;
+  // A snapshot has a name and an ordinal, what a VDI stands on has neither.
+  const bool is_whole = record.snapshot.IsNull() == record.snapshot_name.empty() &&
+                        record.snapshot.IsNull() == (record.ordinal == 0);
   const bool has_possible_map =
       record.map == MapRoot() ||
       (!record.map.IsEmpty() && !record.map.digest.IsNull() && record.map.data_blocks > 0);

@@ -6,8 +6,8 @@
 // Format: "quoin-root-v01", then little-endian: VDI's id (16), snapshot's id (16), ordinal u64, size
 // u64, created i64 (ns), mode u32, uid u32, gid u32, map: pack id (16), slot u32, height u8, digest
 // (32), data blocks u64; then two strings, each a u16 length and bytes: the VDI's name, the
-// snapshot's. Without a snapshot its id is 0 and its name empty; the ordinal is then that of the VDI's
-// newest snapshot (0: it had none), created is when the record was written, the rest is the VDI's.
+// snapshot's. Without a snapshot its id and ordinal are 0 and its name is empty; created is then when
+// the record was written, later than the VDI's newest snapshot, and the rest is the VDI's.
 #pragma once
 
 #include <cstdint>

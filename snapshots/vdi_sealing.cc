@@ -57,8 +57,8 @@ RootRecord Vdi::RecordOfBase(const MapRoot& map) const {
   // Later than the snapshot that it comes after, whatever the clocks of the hosts say.
   const int64_t now = newest == nullptr ? NowNanoseconds()
                                         : std::max(NowNanoseconds(), newest->created_ns + 1);
-  return {id_, environment_.NameHint(id_), Id(), "", newest == nullptr ? 0 : newest->ordinal,
-          data_.size_bytes(), now, attributes.mode, attributes.uid, attributes.gid, map};
+  return {id_, environment_.NameHint(id_), Id(), "", 0, data_.size_bytes(), now, attributes.mode,
+          attributes.uid, attributes.gid, map};
 }
 
 const SnapshotRecord* Vdi::NewestSnapshot() const {
@@ -73,14 +73,11 @@ bool Vdi::LacksRecord(const SnapshotRecord& snapshot) const {
   return layer == nullptr || layer->state == LayerState::kSealed;
 }
 
-// What the newest snapshot shows needs no second record, and what lies under frozen layers will not
-// be what the VDI stands on for long.
+// What lies under frozen layers will not be what the VDI stands on for long.
 bool Vdi::NeedsRecord(const LayerRecord& layer) const {
   if (!state_.vdi.copy_origin.IsNull()) return false;  // its size is not yet what it will be
   const LayerRecord* const head = FindLayer(state_.vdi.head_seq);
-  if (head == nullptr || head->parent_seq != layer.seq || layer.is_recorded) return false;
-  const SnapshotRecord* const newest = NewestSnapshot();
-  return newest == nullptr || newest->layer_seq != layer.seq;
+  return head != nullptr && head->parent_seq == layer.seq && !layer.is_recorded;
 }
 
 std::vector<RootRecord> Vdi::MissingRecords(size_t limit) const {

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "blockstore/maps/content_digest.h"
@@ -262,7 +263,6 @@ Status Vdi::RemoveSnapshot(const std::string& name) {
   }
   publish_needed_ = true;
   QUOIN_TRY(Publish());
-  TellSealer();  // what the VDI stands on may have had no other record
   for (const LayerRecord& layer : unreachable) {
     QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(layer.name)));
   }
@@ -307,6 +307,13 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   } else {
     std::erase_if(changed.layers, [&](const LayerRecord& l) { return l.seq == old_head.seq; });
   }
+  // That the VDI stands on it is to be recorded later than the safety snapshot.
+  std::optional<LayerRecord> base;
+  for (LayerRecord& layer : changed.layers) {
+    if (layer.seq != target.layer_seq || !layer.is_recorded) continue;
+    layer.is_recorded = false;
+    base = layer;
+  }
   changed.layers.push_back(head);
   changed.snapshots.push_back(safety);
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
@@ -315,6 +322,7 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   } else {
     QUOIN_TRY(transaction.RemoveLayer(old_head.seq));
   }
+  if (base) QUOIN_TRY(transaction.PutLayer(*base));
   QUOIN_TRY(transaction.PutLayer(head));
   QUOIN_TRY(transaction.PutSnapshot(safety));
   QUOIN_TRY(transaction.PutVdi(changed.vdi));

@@ -69,6 +69,11 @@ void PrintReport(const RebuildReport& report, bool dry_run) {
   for (const LeftOut& left : report.left_out) {
     fmt::print("{}: {}: {}\n", left.is_damage ? "damage" : "left out", left.object, left.why);
   }
+  if (report.IsDamaged()) {
+    fmt::print(
+        "  packs that may come from a backup are to be put back before: what was left out is "
+        "garbage afterwards\n");
+  }
   fmt::print("{} VDIs {}rebuilt, from {} root records in {} packs{}\n", report.vdis.size(),
              dry_run ? "would be " : "", report.records, report.packs,
              report.new_superblock ? "; the store's superblock is new" : "");

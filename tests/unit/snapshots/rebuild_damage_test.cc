@@ -55,10 +55,17 @@ TEST_F(DamagedRebuildTest, ADamagedRecordIsToldAndTheOthersCount) {
   WriteBlocks(a, 0, PatternOf(7, kBlockBytes));
   Snapshot("a", "two");
   Seal(a);
+  // Of each snapshot, and of what the VDI stood on after it.
   const std::vector<SlotLocation> records = SlotsOfKind(FrameKindOf(RecordKind::kRoot));
-  ASSERT_EQ(records.size(), 2u);
+  ASSERT_EQ(records.size(), 4u);
+  FrameCache cache(0);
+  PackStore packs(fs_, layout_.Packs(), cache);
   LoseAllButPacks();
-  DamageSlot(records[0]);
+  for (const SlotLocation& at : records) {
+    ASSERT_OK_AND_ASSIGN(const auto bytes, packs.ReadRecord(RecordKind::kRoot, at));
+    ASSERT_OK_AND_ASSIGN(const RootRecord record, DecodeRootRecord(*bytes));
+    if (record.snapshot_name == "one") DamageSlot(at);
+  }
   const RebuildReport report = Rebuild();
   EXPECT_TRUE(report.IsDamaged());
   EXPECT_EQ(report.left_out.size(), 1u);
@@ -149,7 +156,8 @@ class StoppedRebuildTest : public RebuildWorld {
   }
   void SetUp() override {}
 
-  // Of everything but the packs; or of one VDI's folder, and of the name and the databases of another.
+  // Of everything but the packs; or of one VDI's folder, and of the name and the databases of
+  // another.
   void MakeLoss(bool all) {
     ASSERT_OK(store_->MakeFolder("lab"));
     const Id a = CreateWith("lab/a", content_);

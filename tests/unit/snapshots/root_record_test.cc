@@ -24,6 +24,7 @@ RootRecord OfABase() {
   RootRecord record = OfASnapshot();
   record.snapshot = Id();
   record.snapshot_name.clear();
+  record.ordinal = 0;
   return record;
 }
 
@@ -31,7 +32,6 @@ TEST(RootRecordTest, WhatWasEncodedIsDecoded) {
   RootRecord empty = OfASnapshot();
   empty.map = MapRoot();
   RootRecord first = OfABase();
-  first.ordinal = 0;
   first.vdi_name.clear();
   for (const RootRecord& record : {OfASnapshot(), OfABase(), empty, first}) {
     ASSERT_OK_AND_ASSIGN(const RootRecord decoded, DecodeRootRecord(EncodeRootRecord(record)));
@@ -48,7 +48,7 @@ TEST(RootRecordTest, ARecordThatIsCutOrLongerIsNone) {
 }
 
 TEST(RootRecordTest, WhatNoWriterMakesIsRefused) {
-  std::vector<RootRecord> impossible(10, OfASnapshot());
+  std::vector<RootRecord> impossible(11, OfASnapshot());
   impossible[0].vdi = Id();
   impossible[1].snapshot = Id();  // and yet a name
   impossible[2].snapshot_name.clear();
@@ -59,6 +59,8 @@ TEST(RootRecordTest, WhatNoWriterMakesIsRefused) {
   impossible[7].map.digest = {};
   impossible[8].mode = 010000;
   impossible[9].ordinal = uint64_t{1} << 63;
+  impossible[10] = OfABase();
+  impossible[10].ordinal = 1;
   for (size_t n = 0; n < impossible.size(); ++n) {
     EXPECT_ERROR(kCorrupt, DecodeRootRecord(EncodeRootRecord(impossible[n]))) << n;
   }
