@@ -2,6 +2,7 @@
 // QUOIN_MODEL_OPERATIONS sets how many; QUOIN_SEED repeats a run.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <random>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "metadata/superblock.h"
+#include "snapshots/store_environment.h"
+#include "snapshots/store_rebuild.h"
 #include "tests/support/reference_disk.h"
 #include "tests/support/result_matchers.h"
 #include "tests/support/seed.h"
@@ -53,6 +56,7 @@ class StoreModel {
     Collect();
     if (operations >= kDefaultOperations) {
       EXPECT_GT(freed_bytes_, 0u) << "no collection had anything to do";
+      EXPECT_GT(rebuilds_, 0u);
     }
     for (auto& [name, vdi] : vdis_) CompareAll(name, vdi);
   }
@@ -119,7 +123,7 @@ class StoreModel {
     if (kind < 992) return CompareOne();
     if (kind < 993) return Seal();
     if (kind < 994) return Collect();
-    if (kind < 996) return Restart();
+    if (kind < 996) return OneIn(8) ? Rebuild() : Restart();
     return Create();
   }
 
@@ -354,6 +358,57 @@ class StoreModel {
     ASSERT_OK_AND_ASSIGN(store_, OpenTestStore(fs_));
   }
 
+  // All is sealed, then everything but the packs is lost. What was removed and not collected comes
+  // back too, and names are those of when they were recorded; all that is in the packs is the same.
+  void Rebuild() {
+    for (auto& [name, vdi] : vdis_) {
+      ASSERT_OK(store_->SealVdi(vdi.id, /*with_head=*/true));
+      vdi.disk.SealZeros();
+      for (auto& [snapshot, disk] : vdi.snapshots) disk.SealZeros();
+      ASSERT_OK(vdi.handle.Close());
+    }
+    store_.reset();
+    for (const char* lost : {"names", "vdis", "gc", "groups", "hosts", "tmp"}) {
+      ASSERT_OK(RemoveTree(fs_, std::string("/store/") + lost));
+    }
+    ASSERT_OK(fs_.Remove("/store/quoin.store"));
+    RebuildOptions options;
+    options.store = TestOptions();
+    ASSERT_OK_AND_ASSIGN(const RebuildReport report,
+                         StoreRebuild(fs_, "/store", TestHost(), options).Run());
+    ASSERT_FALSE(report.IsDamaged());
+    ASSERT_OK_AND_ASSIGN(store_, OpenTestStore(fs_));
+    // A VDI in which nothing was ever written is in no pack.
+    std::erase_if(vdis_, [&](const auto& entry) {
+      const ModelVdi& vdi = entry.second;
+      return vdi.snapshots.empty() && vdi.disk.blocks.empty() && !store_->NameOf(vdi.id);
+    });
+    for (const RebuiltVdi& rebuilt : report.vdis) ASSERT_NO_FATAL_FAILURE(TakeBack(rebuilt));
+    for (auto& [name, vdi] : vdis_) CompareAll(name, vdi);
+    ++rebuilds_;
+  }
+
+  void TakeBack(const RebuiltVdi& rebuilt) {
+    const auto known = std::find_if(vdis_.begin(), vdis_.end(), [&](const auto& entry) {
+      return entry.second.id == rebuilt.id;
+    });
+    if (known == vdis_.end()) {
+      ASSERT_OK(store_->RemoveVdi(rebuilt.name, /*with_snapshots=*/true));
+      return;
+    }
+    const ModelVdi& vdi = known->second;
+    if (rebuilt.name != known->first) {
+      ASSERT_OK(store_->Rename(rebuilt.name, known->first));
+    }
+    ASSERT_OK_AND_ASSIGN(const std::vector<SnapshotRecord> records, store_->ListSnapshots(vdi.id));
+    for (const SnapshotRecord& record : records) {
+      if (vdi.snapshots.count(record.name) > 0) continue;
+      ASSERT_OK(store_->RemoveSnapshot(vdi.id, record.name));
+    }
+    // A size that changed without a byte that was written is in no map.
+    ASSERT_OK(store_->ResizeVdi(vdi.id, vdi.disk.size_bytes, true, false));
+  }
+
   void Read() {
     ModelVdi* vdi = Pick();
     if (vdi == nullptr) return;
@@ -439,6 +494,7 @@ class StoreModel {
   std::map<Digest, Digest> digests_;  // of all bytes, and as told
   uint64_t next_name_ = 0;
   uint64_t freed_bytes_ = 0;
+  uint64_t rebuilds_ = 0;
 };
 
 TEST(StoreModelTest, RandomOperationsMatchADiskInMemory) {
