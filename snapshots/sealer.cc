@@ -48,13 +48,17 @@ Sealer::~Sealer() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Sealer::Consider(const Id& vdi, uint64_t unsealed_layers) {
-  if (!thread_.joinable() || unsealed_layers == 0) return;
+void Sealer::Consider(const Id& vdi, uint64_t unsealed_layers, bool lacks_record) {
+  if (!thread_.joinable() || (unsealed_layers == 0 && !lacks_record)) return;
+  Clock::time_point due = Clock::now();
+  if (unsealed_layers == 0) {
+    due += environment_.options.record_delay;
+  } else if (unsealed_layers < kMaxSealSteps) {
+    due += delay_;
+  }
   MutexLock lock(queue_mutex_);
-  const Clock::time_point due =
-      Clock::now() + (unsealed_layers >= kMaxSealSteps ? Clock::duration::zero() : delay_);
-  const auto [entry, is_new] = due_.try_emplace(vdi, due);
-  if (!is_new && unsealed_layers >= kMaxSealSteps) entry->second = due;
+  const auto entry = due_.try_emplace(vdi, due).first;
+  entry->second = std::min(entry->second, due);
   changed_.NotifyAll();
 }
 

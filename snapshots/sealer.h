@@ -29,20 +29,22 @@ inline constexpr uint64_t kMaxUnsealedLayers = 256;
 
 class Sealer {
  public:
-  // With `in_background` a thread seals what it is told of, after `delay` without more snapshots.
+  // With `in_background` a thread seals what it is told of, `delay` after it was first told.
   Sealer(Store& store, StoreEnvironment& environment, bool in_background,
          std::chrono::milliseconds delay);
   ~Sealer();  // gives up what is under way
   Sealer(const Sealer&) = delete;
   Sealer& operator=(const Sealer&) = delete;
 
-  // The VDI has so many frozen layers or, as good as one, something sealed without a root record.
-  // Takes only a leaf's mutex.
-  void Consider(const Id& vdi, uint64_t unsealed_layers) QUOIN_EXCLUDES(queue_mutex_);
+  // The VDI has so many frozen layers, and perhaps something sealed without a root record. Records
+  // alone can wait (StoreOptions::record_delay): they make a pack of their own, so the records of many
+  // snapshots of a VDI that nobody writes should share one. Takes only a leaf's mutex.
+  void Consider(const Id& vdi, uint64_t unsealed_layers, bool lacks_record)
+      QUOIN_EXCLUDES(queue_mutex_);
 
   // Seals all that is frozen, and with `with_head` also what the head holds, which must not be open
-  // for writing elsewhere; then everything sealed of the VDI has its root record. `progress` is told how many blocks of how many are done. kBusy if another
-  // host owns the VDI, kNoSpace, kCorrupt.
+  // for writing elsewhere; then everything sealed of the VDI has its root record. `progress` is told
+  // how many blocks of how many are done. kBusy if another host owns the VDI, kNoSpace, kCorrupt.
   using Progress = std::function<void(uint64_t done_blocks, uint64_t all_blocks)>;
   Result<SealCounts> SealNow(const Id& vdi, bool with_head, const Progress& progress = nullptr)
       QUOIN_EXCLUDES(seal_mutex_);

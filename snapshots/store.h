@@ -50,6 +50,7 @@ struct StoreOptions {
   // Seals by itself, so long after a VDI's newest snapshot, and collects garbage by itself.
   bool seals_in_background = false;
   std::chrono::milliseconds seal_delay{5000};
+  std::chrono::milliseconds record_delay{60'000};  // of root records with nothing else to seal
   size_t seal_threads = 2;
 };
 

@@ -191,7 +191,7 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
         return {};
       });
   // So that the packs say what it stands on. Other layers are sealed once it has been open.
-  if (clone && stands_on_map) shared_->sealer->Consider(*clone, 1);
+  if (clone && stands_on_map) shared_->sealer->Consider(*clone, 0, true);
   return clone;
 }
 

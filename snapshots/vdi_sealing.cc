@@ -100,7 +100,7 @@ std::vector<RootRecord> Vdi::MissingRecords(size_t limit) const {
 void Vdi::TellSealer() const {
   if (environment_.sealer == nullptr) return;
   const bool lacks_record = !MissingRecords(1).empty();
-  environment_.sealer->Consider(id_, CountUnsealed() + (lacks_record ? 1 : 0));
+  environment_.sealer->Consider(id_, CountUnsealed(), lacks_record);
 }
 
 // A layer is worth a map of its own if a snapshot shows it, if the head stands on it, or if more than

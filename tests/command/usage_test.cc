@@ -50,7 +50,7 @@ TEST_F(UsageTest, EveryVerbHasHelp) {
 
 TEST_F(UsageTest, VerbsThatDoNotExistYetAreNotOffered) {
   const std::string help = Quoin({"--help"}).out;
-  for (const char* verb : {"scrub", "send", "receive", "top"}) {
+  for (const char* verb : {"send", "receive", "top"}) {
     EXPECT_EQ(help.find(std::string("  ") + verb + " "), std::string::npos) << verb;
     EXPECT_TRUE(IsRefused(Quoin({verb}), 2, "--help")) << verb;
   }

@@ -201,7 +201,7 @@ TEST_F(RecordingTest, TheBackgroundRecordsSnapshotsAndClonesOfWhatIsSealed) {
   ASSERT_OK_AND_ASSIGN(const Id a, Import("a", kContent));
   StoreOptions options = TestOptions();
   options.seals_in_background = true;
-  options.seal_delay = std::chrono::milliseconds(0);
+  options.seal_delay = options.record_delay = std::chrono::milliseconds(0);
   store_.reset();
   ASSERT_OK_AND_ASSIGN(store_, Store::Open(fs_, "/store", TestHost(1), options));
   const Id s = Snapshot("a", "s");
