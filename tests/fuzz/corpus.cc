@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "blockstore/maps/map_node.h"
 #include "blockstore/packs/compression.h"
 #include "tests/fuzz/pack_samples.h"
 
@@ -105,6 +106,28 @@ void SavePackSeeds(const bfs::path& folder) {
   }
 }
 
+void SaveNode(const bfs::path& folder, const std::string& name, const std::string& bytes) {
+  Save(folder / "map_node", name, std::as_bytes(std::span(bytes)));
+}
+
+void SaveNodeSeeds(const bfs::path& folder) {
+  const Digest digest = DigestOf(Raw(10, 1));
+  RegionNode region;
+  region.digest = digest;
+  region.extents.push_back({0, 1, {FuzzedPack(), 7}});
+  SaveNode(folder, "one-extent", EncodeRegionNode(region));
+  for (uint16_t first = 10; first < 400; first = static_cast<uint16_t>(first + 13)) {
+    region.extents.push_back({first, static_cast<uint16_t>(1 + first % 9), {FuzzedPack(), first}});
+  }
+  SaveNode(folder, "many-extents", EncodeRegionNode(region));
+  InnerNode inner;
+  inner.children[3] = {digest, {FuzzedPack(), 9}, 100};
+  SaveNode(folder, "one-child", EncodeInnerNode(inner));
+  inner.level = 4;
+  for (uint32_t i = 0; i < kMapFanout; ++i) inner.children[i] = {digest, {FuzzedPack(), i}, i + 1};
+  SaveNode(folder, "many-children", EncodeInnerNode(inner));
+}
+
 }  // namespace
 }  // namespace quoin
 
@@ -114,5 +137,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   quoin::SavePackSeeds(argv[1]);
+  quoin::SaveNodeSeeds(argv[1]);
   return 0;
 }
