@@ -43,6 +43,8 @@ class DataPath {
 
   uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_acquire); }
   uint64_t data_blocks();
+  // That there have been.
+  uint64_t requests() const { return gate_.requests(); }
 
   // --- for the owner, which serialises these ---------------------------------------------------
   // Waits for the requests under way, and replaces everything.

@@ -28,6 +28,7 @@ struct SealPlan {
   // The layers that are sealed already and that steps stand on.
   std::vector<std::pair<uint32_t, MapRoot>> bases;
   uint64_t data_blocks = 0;  // in all the layers
+  uint64_t unsealed_layers = 0;  // that the VDI has, planned or not
   // Of what is sealed already and has no root record yet.
   std::vector<RootRecord> missing_records;
 

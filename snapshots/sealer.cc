@@ -4,12 +4,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "metadata/collection_lock.h"
 #include "snapshots/region_source.h"
 #include "snapshots/root_record.h"
-#include "snapshots/store_environment.h"
-#include "snapshots/vdi.h"
+#include "snapshots/seal_pace.h"
+#include "snapshots/store_shared.h"
 
 namespace quoin {
 namespace {
@@ -62,46 +63,85 @@ void Sealer::Consider(const Id& vdi, uint64_t unsealed_layers, bool lacks_record
   changed_.NotifyAll();
 }
 
+void Sealer::ConsiderIdle(const Id& vdi, uint64_t head_blocks) {
+  if (!thread_.joinable() || head_blocks < kMinIdleBlocks) return;
+  MutexLock lock(queue_mutex_);
+  idle_[vdi] = Clock::now() + environment_.options.idle_seal_delay;
+  changed_.NotifyAll();
+}
+
+std::optional<Sealer::Turn> Sealer::NextTurn() {
+  MutexLock lock(queue_mutex_);
+  const auto is_earlier = [](const auto& a, const auto& b) { return a.second < b.second; };
+  while (!stopping_) {
+    const auto due = std::min_element(due_.begin(), due_.end(), is_earlier);
+    const auto idle = std::min_element(idle_.begin(), idle_.end(), is_earlier);
+    const bool is_idle =
+        idle != idle_.end() && (due == due_.end() || idle->second < due->second);
+    Queue& queue = is_idle ? idle_ : due_;
+    const auto next = is_idle ? idle : due;
+    if (next == queue.end()) {
+      changed_.Wait(queue_mutex_);
+      continue;
+    }
+    const auto left = next->second - Clock::now();
+    if (left > left.zero()) {
+      changed_.WaitFor(queue_mutex_, left);
+      continue;
+    }
+    const Turn turn{next->first, is_idle};
+    queue.erase(next);
+    return turn;
+  }
+  return std::nullopt;
+}
+
 void Sealer::Run() {
   GiveWay();  // and with it the threads of every job that it runs, which inherit that
-  while (!stopping_) {
-    Id vdi;
-    {
-      MutexLock lock(queue_mutex_);
-      const auto next =
-          std::min_element(due_.begin(), due_.end(),
-                           [](const auto& a, const auto& b) { return a.second < b.second; });
-      if (next == due_.end()) {
-        changed_.Wait(queue_mutex_);
-        continue;
-      }
-      const auto left = next->second - Clock::now();
-      if (left > left.zero()) {
-        changed_.WaitFor(queue_mutex_, left);
-        continue;
-      }
-      vdi = next->first;
-      due_.erase(next);
+  while (const std::optional<Turn> turn = NextTurn()) SealInTurn(*turn);
+}
+
+void Sealer::SealInTurn(const Turn& turn) {
+  bool with_head = turn.is_idle;
+  // One that a guest has again is not idle; it will be considered when it is let go.
+  if (with_head && store_.IsOpenForWriting(turn.vdi)) return;
+  bool more = true;
+  while (more && !stopping_) {
+    MutexLock lock(seal_mutex_);
+    const Result<SealCounts> sealed =
+        SealOnce(turn.vdi, std::exchange(with_head, false), Mode::kInBackground, nullptr, &more);
+    if (sealed) continue;
+    if (stopping_ || sealed.error().code == ErrorCode::kNotFound) return;
+    const Result<LockStatus> lock_status = store_.InspectLock(turn.vdi);
+    const bool is_owned = lock_status && lock_status->held &&
+                          lock_status->record.session != environment_.self.session;
+    if (!is_owned) {
+      spdlog::warn("vdi {}: its snapshots are not sealed yet: {}", turn.vdi.ToString(),
+                   sealed.error().what);
     }
-    bool more = true;
-    while (more && !stopping_) {
-      MutexLock lock(seal_mutex_);
-      const Result<SealCounts> sealed = SealOnce(vdi, false, nullptr, &more);
-      if (sealed) continue;
-      if (stopping_ || sealed.error().code == ErrorCode::kNotFound) break;
-      const Result<LockStatus> lock_status = store_.InspectLock(vdi);
-      const bool is_owned = lock_status && lock_status->held &&
-                            lock_status->record.session != environment_.self.session;
-      if (!is_owned) {
-        spdlog::warn("vdi {}: its snapshots are not sealed yet: {}", vdi.ToString(),
-                     sealed.error().what);
-      }
-      MutexLock queue_lock(queue_mutex_);
-      due_.try_emplace(vdi, Clock::now() + (is_owned ? Clock::duration(kRetryOwnedAfter)
-                                                     : Clock::duration(kRetryAfter)));
-      break;
-    }
+    MutexLock queue_lock(queue_mutex_);
+    due_.try_emplace(turn.vdi, Clock::now() + (is_owned ? Clock::duration(kRetryOwnedAfter)
+                                                        : Clock::duration(kRetryAfter)));
+    return;
   }
+}
+
+Status Sealer::Rest(Clock::duration duration) {
+  const Clock::time_point end = Clock::now() + duration;
+  MutexLock lock(queue_mutex_);
+  while (!stopping_) {
+    const auto left = end - Clock::now();
+    if (left <= left.zero()) return {};
+    changed_.WaitFor(queue_mutex_, left);
+  }
+  return Fail(ErrorCode::kBusy, "the store is being closed");
+}
+
+std::function<Status(uint64_t)> Sealer::PaceFor(const SealPlan& plan) {
+  if (plan.unsealed_layers >= kUrgentUnsealedLayers) return [this](uint64_t) { return Rest({}); };
+  const auto pace = std::make_shared<SealPace>(
+      [this] { return store_.shared_->CountRequests(); }, Clock::now());
+  return [this, pace](uint64_t) { return Rest(pace->RestAt(Clock::now())); };
 }
 
 Result<SealServices> Sealer::Services() {
@@ -133,15 +173,16 @@ Result<SealCounts> Sealer::SealNow(const Id& vdi, bool with_head, const Progress
   MutexLock lock(seal_mutex_);
   SealCounts sum;
   for (bool more = true; more;) {
-    QUOIN_ASSIGN(const SealCounts counts, SealOnce(vdi, with_head, progress, &more));
+    QUOIN_ASSIGN(const SealCounts counts,
+                 SealOnce(vdi, with_head, Mode::kAtOnce, progress, &more));
     sum += counts;
     with_head = false;
   }
   return sum;
 }
 
-Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, const Progress& progress,
-                                    bool* more) {
+Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, Mode mode,
+                                    const Progress& progress, bool* more) {
   *more = false;
   SealPlan plan;
   {
@@ -155,6 +196,7 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, const Progres
   if (plan.IsEmpty()) return SealCounts{};
   for (int attempt = 1; attempt <= kMaxAttempts; ++attempt) {
     QUOIN_ASSIGN(SealServices services, Services());
+    if (mode == Mode::kInBackground) services.pace = PaceFor(plan);
     uint64_t done_blocks = 0;
     if (progress) {
       services.pace = [&, pace = services.pace](uint64_t bytes) -> Status {

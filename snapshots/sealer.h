@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <thread>
 
 #include "blockstore/base/mutex.h"
@@ -26,6 +27,10 @@ struct StoreEnvironment;
 inline constexpr size_t kMaxSealSteps = 32;
 // With so many layers that wait to be sealed, the next snapshot waits for them.
 inline constexpr uint64_t kMaxUnsealedLayers = 256;
+// From so many on the sealer does not rest while guests are busy.
+inline constexpr uint64_t kUrgentUnsealedLayers = kMaxUnsealedLayers / 2;
+// An idle head with less than this is left as it is: 1 MiB.
+inline constexpr uint64_t kMinIdleBlocks = 256;
 
 class Sealer {
  public:
@@ -41,6 +46,9 @@ class Sealer {
   // snapshots of a VDI that nobody writes should share one. Takes only a leaf's mutex.
   void Consider(const Id& vdi, uint64_t unsealed_layers, bool lacks_record)
       QUOIN_EXCLUDES(queue_mutex_);
+  // The VDI was let go with so much in its head, over layers or under snapshots: if it is not opened
+  // for writing again (StoreOptions::idle_seal_delay), that is sealed too. Takes only a leaf's mutex.
+  void ConsiderIdle(const Id& vdi, uint64_t head_blocks) QUOIN_EXCLUDES(queue_mutex_);
 
   // Seals all that is frozen, and with `with_head` also what the head holds, which must not be open
   // for writing elsewhere; then everything sealed of the VDI has its root record. `progress` is told
@@ -57,10 +65,22 @@ class Sealer {
 
  private:
   using Clock = std::chrono::steady_clock;
+  using Queue = std::map<Id, Clock::time_point>;
+  enum class Mode { kAtOnce, kInBackground };
+  struct Turn {
+    Id vdi;
+    bool is_idle = false;  // its head is to be sealed too
+  };
 
   void Run();
-  Result<SealCounts> SealOnce(const Id& vdi, bool with_head, const Progress& progress, bool* more)
-      QUOIN_REQUIRES(seal_mutex_);
+  // Nothing when the sealer ends.
+  std::optional<Turn> NextTurn() QUOIN_EXCLUDES(queue_mutex_);
+  void SealInTurn(const Turn& turn) QUOIN_EXCLUDES(seal_mutex_, queue_mutex_);
+  Result<SealCounts> SealOnce(const Id& vdi, bool with_head, Mode mode, const Progress& progress,
+                              bool* more) QUOIN_REQUIRES(seal_mutex_);
+  // Keeps out of guests' way, unless the VDI waits for being sealed too much to be able to wait.
+  std::function<Status(uint64_t)> PaceFor(const SealPlan& plan);
+  Status Rest(Clock::duration duration) QUOIN_EXCLUDES(queue_mutex_);
   Result<SealedPlan> Work(SealJob& job, const SealPlan& plan);
   // The packs of the job and what it sealed become the VDI's; false if what it found stored already
   // was declared dead meanwhile.
@@ -74,7 +94,8 @@ class Sealer {
 
   Mutex queue_mutex_{LockRank::kLeaf};
   Condition changed_;
-  std::map<Id, Clock::time_point> due_ QUOIN_GUARDED_BY(queue_mutex_);
+  Queue due_ QUOIN_GUARDED_BY(queue_mutex_);
+  Queue idle_ QUOIN_GUARDED_BY(queue_mutex_);
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -114,6 +114,17 @@ std::shared_ptr<Vdi> Store::Shared::GetVdi(const Id& id) {
   return vdi;
 }
 
+uint64_t Store::Shared::CountRequests() {
+  std::vector<std::shared_ptr<Vdi>> open;  // let go of with nothing held
+  {
+    MutexLock lock(table_mutex);
+    for (const auto& [id, slot] : open_vdis) open.push_back(slot.lock());
+  }
+  uint64_t requests = 0;
+  for (const std::shared_ptr<Vdi>& vdi : open) requests += vdi == nullptr ? 0 : vdi->requests();
+  return requests;
+}
+
 Result<VdiHandle> Store::OpenVdi(const Id& id, Access access) {
   const std::shared_ptr<Vdi> vdi = shared_->GetVdi(id);
   QUOIN_TRY(vdi->AddHandle(access));
@@ -125,6 +136,13 @@ uint64_t Store::open_vdis() const {
   uint64_t count = 0;
   for (const auto& [id, vdi] : shared_->open_vdis) count += vdi.expired() ? 0 : 1;
   return count;
+}
+
+bool Store::IsOpenForWriting(const Id& id) {
+  const std::shared_ptr<Vdi> vdi = shared_->FindOpen(id);
+  if (vdi == nullptr) return false;
+  MutexLock lock(vdi->lifecycle_mutex_);
+  return vdi->writers_ > 0;
 }
 
 // ------------------------------------------------------------------------------- names

@@ -51,6 +51,8 @@ struct StoreOptions {
   bool seals_in_background = false;
   std::chrono::milliseconds seal_delay{5000};
   std::chrono::milliseconds record_delay{60'000};  // of root records with nothing else to seal
+  // After so long without a writer, what a VDI that has snapshots or an origin holds is sealed too.
+  std::chrono::milliseconds idle_seal_delay{600'000};
   size_t seal_threads = 2;
 };
 
@@ -213,6 +215,7 @@ class Store {
   Status BreakLock(const std::string& name);
   Result<SpaceFacts> Space();
   uint64_t open_vdis() const;  // VDIs with at least one handle
+  bool IsOpenForWriting(const Id& vdi);  // in this process
 
  private:
   friend class VdiHandle;

@@ -33,6 +33,8 @@ struct Store::Shared {
 
   // The VDI's object if some handle is open in this process, else null.
   std::shared_ptr<Vdi> FindOpen(const Id& id);
+  // Requests on all open VDIs.
+  uint64_t CountRequests();
   // The VDI's object, made if need be.
   std::shared_ptr<Vdi> GetVdi(const Id& id);
   // The state that a clone or a reader may rely on: what we own and have finished, else what is

@@ -54,6 +54,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Result<uint64_t> SeekHole(uint64_t offset) override;
   uint64_t size_bytes() const override { return data_.size_bytes(); }
   uint64_t data_blocks() const override;
+  // That there have been since the object was made.
+  uint64_t requests() const { return data_.requests(); }
 
   Attributes attributes() const;
   int64_t created_ns() const;

@@ -8,6 +8,7 @@
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/published.h"
+#include "snapshots/sealer.h"
 #include "snapshots/stack_opening.h"
 #include "snapshots/store_environment.h"
 #include "snapshots/vdi.h"
@@ -396,6 +397,10 @@ Status Vdi::LetGo() {
     Abandon();
     published_file_ = {};
     return status;
+  }
+  // One that never had a snapshot stays the plain file that it is.
+  if (environment_.sealer != nullptr && (state_.layers.size() > 1 || !state_.snapshots.empty())) {
+    environment_.sealer->ConsiderIdle(id_, data_.head()->ownership().data_blocks());
   }
   // The head's descriptors close before the lock goes: whoever is owner next has no rival.
   if (readers_stay) status = KeepForReading();

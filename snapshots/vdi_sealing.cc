@@ -118,6 +118,7 @@ Result<SealPlan> Vdi::PlanSeal(size_t max_steps) {
     if (children[layer.seq] > 1) wanted.insert(layer.seq);
   }
   SealPlan plan;
+  plan.unsealed_layers = CountUnsealed();
   std::set<uint32_t> planned;
   for (const LayerRecord& top : state_.layers) {
     if (plan.steps.size() >= max_steps) break;

@@ -11,30 +11,36 @@ size_t SlotOfThisThread() {
 
 }  // namespace
 
-std::atomic<int64_t>& RequestGate::Enter() {
-  std::atomic<int64_t>& slot = slots_[SlotOfThisThread() % kSlots].under_way;
+std::atomic<uint64_t>& RequestGate::Enter() {
+  std::atomic<uint64_t>& slot = slots_[SlotOfThisThread() % kSlots].counts;
   for (;;) {
     // Sequentially consistent on both sides: either Close sees this request, or it sees Close.
-    slot.fetch_add(1, std::memory_order_seq_cst);
+    slot.fetch_add(kEntered + kOne, std::memory_order_seq_cst);
     if (closed_.load(std::memory_order_seq_cst) == 0) return slot;
     Leave(slot);
     closed_.wait(1, std::memory_order_acquire);
   }
 }
 
-void RequestGate::Leave(std::atomic<int64_t>& slot) {
-  slot.fetch_sub(1, std::memory_order_release);
+void RequestGate::Leave(std::atomic<uint64_t>& slot) {
+  slot.fetch_sub(kOne, std::memory_order_release);
   slot.notify_all();  // no system call unless Close waits
 }
 
 void RequestGate::Close() {
   closed_.store(1, std::memory_order_seq_cst);
   for (Slot& slot : slots_) {
-    for (int64_t n = slot.under_way.load(std::memory_order_seq_cst); n != 0;
-         n = slot.under_way.load(std::memory_order_seq_cst)) {
-      slot.under_way.wait(n, std::memory_order_acquire);
+    for (uint64_t n = slot.counts.load(std::memory_order_seq_cst); (n & kUnderWay) != 0;
+         n = slot.counts.load(std::memory_order_seq_cst)) {
+      slot.counts.wait(n, std::memory_order_acquire);
     }
   }
+}
+
+uint64_t RequestGate::requests() const {
+  uint64_t sum = 0;
+  for (const Slot& slot : slots_) sum += slot.counts.load(std::memory_order_relaxed) / kEntered;
+  return sum;
 }
 
 void RequestGate::Reopen() {

@@ -1,5 +1,6 @@
 // Lets requests through until it is closed, and tells when none is under way: how a snapshot finds
-// its instant. Entering costs one atomic addition on a cache line that few threads share.
+// its instant. Entering costs one atomic addition on a cache line that few threads share, which counts
+// the request as well.
 #pragma once
 
 #include <array>
@@ -19,7 +20,7 @@ class RequestGate {
     Pass& operator=(const Pass&) = delete;
 
    private:
-    std::atomic<int64_t>& slot_;
+    std::atomic<uint64_t>& slot_;
   };
 
   // Keeps new requests out from construction, once those under way have ended, to destruction.
@@ -35,14 +36,22 @@ class RequestGate {
     RequestGate& gate_;
   };
 
+  // Requests that have entered so far; those that a closed gate kept waiting may count twice. Each
+  // slot's part begins anew after 2^32.
+  uint64_t requests() const;
+
  private:
   static constexpr size_t kSlots = 16;
+  // Of a slot: the lower half counts what is under way, the upper half what has ever entered.
+  static constexpr uint64_t kOne = 1;
+  static constexpr uint64_t kEntered = uint64_t{1} << 32;
+  static constexpr uint64_t kUnderWay = kEntered - 1;
   struct alignas(64) Slot {
-    std::atomic<int64_t> under_way{0};
+    std::atomic<uint64_t> counts{0};
   };
 
-  std::atomic<int64_t>& Enter();
-  static void Leave(std::atomic<int64_t>& slot);
+  std::atomic<uint64_t>& Enter();
+  static void Leave(std::atomic<uint64_t>& slot);
   void Close();
   void Reopen();
 

@@ -18,6 +18,7 @@ TEST(RequestGateTest, RequestsDoNotKeepEachOtherOut) {
   const RequestGate::Pass first(gate);
   const RequestGate::Pass second(gate);
   std::thread([&gate] { const RequestGate::Pass third(gate); }).join();
+  EXPECT_EQ(gate.requests(), 3u);
 }
 
 TEST(RequestGateTest, AClosureWaitsForRequestsUnderWay) {

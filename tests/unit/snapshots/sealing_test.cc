@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <thread>
 
 #include "snapshots/sealer.h"
 #include "tests/support/temporary_directory.h"
@@ -483,6 +485,47 @@ TEST_F(SealingTest, WhatACrashKeptFromBeingPublishedIsNotCollectedByAnotherHost)
   EXPECT_TRUE(SnapshotContent(a, s) == kOld);
   EXPECT_FALSE(Record(a, "s").digest.IsNull()) << "the seal had not been committed";
   ExpectSound();
+}
+
+// Once it has been let go; but what was never snapshotted stays the plain file that it is, and so does
+// what a guest has again.
+TEST_F(SealingTest, WhatAnIdleVdiHoldsIsSealedByItself) {
+  const uint64_t blocks = kMinIdleBlocks + 8;
+  const std::string first = PatternOf(1, blocks * kBlockBytes);
+  const std::string second = PatternOf(2, blocks * kBlockBytes);
+  const Id plain = CreateWith("plain", first);
+  const Id idle = CreateWith("idle", first);
+  const Id busy = CreateWith("busy", first);
+  const Id small = CreateWith("small", first);
+  for (const char* name : {"idle", "busy", "small"}) Snapshot(name, "s");
+  StoreOptions options = TestOptions();
+  options.seals_in_background = true;
+  options.seal_delay = options.idle_seal_delay = std::chrono::milliseconds(0);
+  store_.reset();
+  ASSERT_OK_AND_ASSIGN(store_, Store::Open(fs_, "/store", TestHost(1), options));
+  VdiHandle guest = OpenVdi(busy);
+  ASSERT_OK(guest->Write(0, AsBytes(second)));
+  WriteBlocks(small, 0, second.substr(0, 8 * kBlockBytes));
+  WriteBlocks(plain, 0, second);
+  WriteBlocks(idle, 0, second);
+  const auto head_blocks = [&](const Id& id) {
+    const Result<VdiInfo> info = store_->Describe(id);
+    EXPECT_OK(info);
+    return info ? info->unique_blocks : 0;
+  };
+  for (int n = 0; n < 1000 && head_blocks(idle) > 0; ++n) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(head_blocks(idle), 0u);
+  EXPECT_EQ(head_blocks(busy), blocks);
+  EXPECT_EQ(head_blocks(small), 8u);
+  EXPECT_EQ(head_blocks(plain), blocks);
+  EXPECT_TRUE(Content(idle) == second);
+  EXPECT_TRUE(Read(*guest, 0, second.size()) == second);
+  guest = VdiHandle();
+  Reopen();
+  EXPECT_TRUE(Content(idle) == second);
+  EXPECT_TRUE(SnapshotContent(idle, Record(idle, "s").id) == first);
 }
 
 TEST_F(SealingTest, ASnapshotSealsFirstIfTooManyLayersWaitForThat) {
