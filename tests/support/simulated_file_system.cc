@@ -225,7 +225,11 @@ uint64_t SimulatedFileSystem::open_handles() const {
 }
 
 void SimulatedFileSystem::SetObserver(std::function<void(Call, const std::string&)> observer) {
-  system_->observer = std::move(observer);
+  using Observer = simulation::SimulatedSystem::Observer;
+  std::shared_ptr<const Observer> fresh;
+  if (observer) fresh = std::make_shared<const Observer>(std::move(observer));
+  const std::lock_guard lock(system_->observer_mutex);
+  system_->observer.swap(fresh);
 }
 
 }  // namespace quoin

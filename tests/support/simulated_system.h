@@ -56,11 +56,18 @@ struct SimulatedSystem {
   bool punching_supported = true;
   int64_t clock_ns = 1'700'000'000'000'000'000;
   SimulatedFaults faults;
-  std::function<void(Call, const std::string&)> observer;
+  using Observer = std::function<void(Call, const std::string&)>;
+  mutable std::mutex observer_mutex;  // never held while the observer is called
+  std::shared_ptr<const Observer> observer;
 
   // Without the mutex.
   void Observe(Call call, const std::string& path) const {
-    if (observer) observer(call, path);
+    std::shared_ptr<const Observer> present;
+    {
+      const std::lock_guard lock(observer_mutex);
+      present = observer;
+    }
+    if (present != nullptr) (*present)(call, path);
   }
 
   void Touch(SimulatedInode& inode) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include <memory>
 #include <string>
@@ -26,6 +27,7 @@ void OnAnotherThread(Call call) {
 class StoreWorld : public ::testing::Test {
  protected:
   void SetUp() override {
+    spdlog::default_logger();  // made by this thread: the library's own making of it is not checked
     ASSERT_OK(fs_.MakeDirectory("/store"));
     ASSERT_OK(fs_.SyncDirectory("/"));
     ASSERT_OK(InitialiseStore(fs_, "/store", "lz4"));
