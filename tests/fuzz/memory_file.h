@@ -33,6 +33,7 @@ class MemoryFile final : public File {
   Status Truncate(uint64_t) override { return Refuse(); }
   Status PunchHole(uint64_t, uint64_t) override { return Refuse(); }
   Result<bool> TryLock() override { return Refuse(); }
+  Result<bool> TryLockShared() override { return Refuse(); }
   Status Unlock() override { return Refuse(); }
   Result<bool> IsLockedElsewhere() override { return Refuse(); }
 
