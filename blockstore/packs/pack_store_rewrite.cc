@@ -87,6 +87,7 @@ Result<PackStore::Rewritten> PackStore::WriteLive(const Pack& pack, const LiveSl
                PackFileWriter::Create(file_system_, pack.id(), temporary));
   std::vector<Digest> kept_digests;
   std::vector<std::byte> bytes;
+  bool all_are_right = true;
   for (const size_t i : kept) {
     const FrameEntry& frame = pack.frames()[i];
     bytes.resize(kFrameHeaderBytes + frame.stored_bytes());
@@ -107,6 +108,7 @@ Result<PackStore::Rewritten> PackStore::WriteLive(const Pack& pack, const LiveSl
       ++rewritten.frames_mended;
       continue;
     }
+    all_are_right &= right;
     if (!right) {
       spdlog::error("{}: the frame of slots {} to {} is damaged, and copied as it is",
                     pack.Title(), frame.first_slot(), frame.end_slot() - 1);
@@ -114,6 +116,9 @@ Result<PackStore::Rewritten> PackStore::WriteLive(const Pack& pack, const LiveSl
     QUOIN_TRY(writer->CopyFrame(frame, bytes));
   }
   if (!is_changed && rewritten.frames_mended == 0) return rewritten;
+  // Digests that are computed anew are null for damaged frames: the stored ones, of which perhaps one
+  // byte is wrong, may be all that can tell what those frames held.
+  if (mends && !digests_are_right && !all_are_right) return rewritten;
   QUOIN_TRY(writer->Finish(kept_digests));
   rewritten.written = true;
   rewritten.bytes_after = writer->file_bytes();

@@ -95,7 +95,7 @@ std::vector<std::string> Fio(const std::string& file, int seconds = 0) {
   std::vector<std::string> words = {
       "fio",        "--name=load", "--filename=" + file, "--rw=randwrite", "--bs=4k",
       "--size=16m", "--direct=1",  "--ioengine=libaio",  "--iodepth=16",   "--verify=crc32c",
-      "--allow_file_create=0", "--verify_state_save=0"};
+      "--allow_file_create=0", "--verify_state_save=0", "--thread"};  // one process: it is killed
   if (seconds > 0) {
     words.insert(words.end(), {"--time_based=1", "--runtime=" + std::to_string(seconds),
                                "--fdatasync=32"});

@@ -202,6 +202,20 @@ TEST_F(ScrubTest, DamagedTablesAreMended) {
   EXPECT_TRUE(UnreadableBlocks("monday", content_).empty());
 }
 
+TEST_F(ScrubTest, APackWithDamagedDigestsAndABlockWithoutACopyIsLeftAsItIs) {
+  const SlotLocation at = PlaceOf(5);
+  DamageSlot(at);
+  const std::string path = PathOf(at.pack);
+  const uint64_t digests_end = OpenPack(at.pack)->file_bytes() - kPackTrailerBytes;
+  FlipByte(path, digests_end - 10);
+  EXPECT_TRUE(Scrub().IsDamaged());
+  FlipByte(path, digests_end - 10);  // as by somebody who knew better
+  const ScrubReport report = Scrub();
+  ASSERT_EQ(report.slots.size(), 1u);
+  EXPECT_EQ(report.slots[0].count, 1u) << "only its digest can tell it from its neighbours";
+  EXPECT_TRUE(report.damaged_packs.empty());
+}
+
 TEST_F(ScrubTest, AMissingPackAndADamagedNodeAreNamedWithWhatIsBehindThem) {
   const std::vector<SlotLocation> nodes = SlotsOfKind(FrameKindOf(RecordKind::kMapNode));
   ASSERT_FALSE(nodes.empty());
