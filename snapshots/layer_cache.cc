@@ -47,7 +47,7 @@ Result<std::shared_ptr<const Layer>> LayerCache::OpenFrozen(const Layer::Locatio
   QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> ownership, load());
   QUOIN_ASSIGN(std::unique_ptr<Layer> opened,
                Layer::Open(file_system_, location, size_bytes, std::move(ownership),
-                           Access::kRead));
+                           Layer::Role::kFrozen));
   std::shared_ptr<const Layer> layer = std::move(opened);
   QUOIN_TRY(Adopt(layer));
   return layer;

@@ -190,7 +190,12 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
                  !new_snapshots.empty() || !unrecorded_.empty();
   for (const Taken& t : taken) {
     changed |= !t.regions.empty();
-    if (const Status synced = t.layer->Sync(); !synced) {
+    // What is frozen may be much at once, of a guest that never flushes.
+    if (t.layer != data_.head()) t.layer->BeginWriteOut(t.regions);
+    Status synced = t.layer->Sync();
+    // A row will name the head that was made for what lies above.
+    if (synced && t.layer != data_.head()) synced = data_.head()->SyncNames();
+    if (!synced) {
       put_back();
       return Poison(synced.error());
     }
@@ -319,24 +324,24 @@ Status Vdi::FinishFrozen() {
     QUOIN_TRY(ReplaceFile(environment_.file_system,
                           Layer::OwnershipPath(LayerLocation(record.name)),
                           environment_.layout.NewTemporary(), layer->ownership().Encode()));
-    {
-      MutexLock lock(state_mutex_);
-      if (database_ == nullptr) return {};
-      record.has_ownership_file = true;
-      QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
-      QUOIN_TRY(transaction.PutLayer(record));
-      QUOIN_TRY(transaction.Commit());
-      for (LayerRecord& l : state_.layers) {
-        if (l.seq == record.seq) l = record;
-      }
-      publish_needed_ = true;
-    }
+    // The first transaction says so as well; most layers need no other.
     for (uint64_t removed = kForgetRowsPerTransaction; removed == kForgetRowsPerTransaction;) {
       MutexLock lock(state_mutex_);
       if (database_ == nullptr) return {};
       QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
+      if (!record.has_ownership_file) {
+        LayerRecord finished = record;
+        finished.has_ownership_file = true;
+        QUOIN_TRY(transaction.PutLayer(finished));
+      }
       QUOIN_ASSIGN(removed, transaction.RemoveOwnership(record.seq, kForgetRowsPerTransaction));
       QUOIN_TRY(transaction.Commit());
+      if (record.has_ownership_file) continue;
+      record.has_ownership_file = true;
+      for (LayerRecord& l : state_.layers) {
+        if (l.seq == record.seq) l = record;
+      }
+      publish_needed_ = true;
     }
   }
 }

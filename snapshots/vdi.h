@@ -124,7 +124,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // --- structure (vdi_structure.cc), all by the owner ------------------------------------------
   Status Resize(uint64_t size_bytes) QUOIN_EXCLUDES(state_mutex_);
   Status SetAttributes(const AttributeChange& change) QUOIN_EXCLUDES(state_mutex_);
-  // A new head's files, not yet part of the VDI.
+  // A new head's files, not yet part of the VDI. Their names must be durable before a row names them
+  // (Layer::SyncNames).
   Result<std::shared_ptr<Layer>> MakeHead(uint64_t size_bytes) QUOIN_REQUIRES(state_mutex_);
   // The row of a layer that MakeHead made.
   LayerRecord NewHeadRecord(const Layer& head, uint32_t parent_seq) const;

@@ -266,7 +266,9 @@ void VdiCheck::CheckLayer(const LayerRecord& record, const VdiState& state, cons
   const uint64_t size = record.seq == state.vdi.head_seq ? state.vdi.size_bytes : record.size_bytes;
   Result<std::unique_ptr<Layer>> layer =
       Layer::Open(file_system_, {StoreLayout::Layers(folder_), record.name}, size,
-                  std::move(*owned), Access::kRead);
+                  std::move(*owned),
+                  record.seq == state.vdi.head_seq ? Layer::Role::kHeadForReading
+                                                   : Layer::Role::kFrozen);
   if (!layer) {
     Add(Severity::kDamage, fmt::format("layer {}: {}", record.name, layer.error().what),
         kRestoreNext);

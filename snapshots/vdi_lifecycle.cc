@@ -127,7 +127,7 @@ Status Vdi::LoadPublishedOnce() {
                                            state.vdi.head_ownership_file));
     QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
                  Layer::Open(fs, LayerLocation(head->name), state.vdi.size_bytes, std::move(owned),
-                             Access::kRead));
+                             Layer::Role::kHeadForReading));
     stack = stack.WithOnTop(std::move(layer));
   }
   const uint64_t size = state.vdi.size_bytes;
@@ -268,7 +268,7 @@ Status Vdi::OpenLayers() {
   QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned, LoadOwnershipRows(head->seq));
   QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
                Layer::Open(environment_.file_system, LayerLocation(head->name),
-                           state_.vdi.size_bytes, std::move(owned), Access::kReadWrite));
+                           state_.vdi.size_bytes, std::move(owned), Layer::Role::kHead));
   QUOIN_ASSIGN(const uint64_t data, below.CountData(0, BlocksOf(state_.vdi.size_bytes)));
   data_.Replace({std::move(layer), std::move(below), state_.vdi.size_bytes, data});
   if (state_.vdi.copy_origin.IsNull()) return {};
@@ -294,6 +294,7 @@ Status Vdi::Recover() {
   head_changed_ = true;
   if (lock_->predecessor() != WriterLock::Predecessor::kDiedElsewhere) return {};
   QUOIN_ASSIGN(const std::shared_ptr<Layer> new_head, MakeHead(state_.vdi.size_bytes));
+  QUOIN_TRY(new_head->Sync());
   LayerRecord old_head = *FindLayer(state_.vdi.head_seq);
   old_head.state = LayerState::kFrozen;
   old_head.size_bytes = state_.vdi.size_bytes;
@@ -414,7 +415,7 @@ Result<std::unique_ptr<Layer>> Vdi::ReopenHeadForReading() {
   QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned,
                OwnershipSet::Decode(data_.head()->ownership().Encode()));
   return Layer::Open(environment_.file_system, data_.head()->location(), data_.size_bytes(),
-                     std::move(owned), Access::kRead);
+                     std::move(owned), Layer::Role::kHeadForReading);
 }
 
 // The head as it is now becomes readable by everyone: its owned blocks go into a file of their own

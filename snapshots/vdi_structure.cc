@@ -94,9 +94,7 @@ Result<std::shared_ptr<Layer>> Vdi::MakeHead(uint64_t size_bytes) {
   QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, location));
   QUOIN_ASSIGN(std::unique_ptr<Layer> made,
                Layer::Create(environment_.file_system, location, size_bytes));
-  std::shared_ptr<Layer> head = std::move(made);
-  QUOIN_TRY(head->Sync());  // its name must be durable before a row names it
-  return head;
+  return std::shared_ptr<Layer>(std::move(made));
 }
 
 LayerRecord Vdi::NewHeadRecord(const Layer& head, uint32_t parent_seq) const {
@@ -133,7 +131,9 @@ Status Vdi::FreezeHead() {
   QUOIN_ASSIGN(std::shared_ptr<Layer> new_head, MakeHead(data_.size_bytes()));
   {
     RequestGate::Closure closure(data_.gate());
-    QUOIN_TRY(new_head->Resize(data_.size_bytes()));
+    if (new_head->size_bytes() != data_.size_bytes()) {
+      QUOIN_TRY(new_head->Resize(data_.size_bytes()));
+    }
     PushHead(std::move(new_head));
   }
   const std::shared_ptr<Layer> frozen = unrecorded_.back();
@@ -289,6 +289,7 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   QUOIN_ASSIGN(LayerStack below, OpenStack(target.layer_seq, state_));
   QUOIN_ASSIGN(const uint64_t data, below.CountData(0, BlocksOf(target.size_bytes)));
   QUOIN_ASSIGN(std::shared_ptr<Layer> new_head, MakeHead(target.size_bytes));
+  QUOIN_TRY(new_head->Sync());
 
   LayerRecord old_head = *FindLayer(state_.vdi.head_seq);
   old_head.state = LayerState::kFrozen;

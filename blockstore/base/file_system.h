@@ -27,6 +27,9 @@ struct OpenOptions {
   Access access = Access::kRead;
   Creation creation = Creation::kNever;
   uint32_t mode = 0600;  // of a file that is created
+  // What is read may come with what lies after it; never in a file that is opened for writing. Pages
+  // read ahead share large folios, and a small write into one is slow (tests/benchmark/README.md).
+  bool read_ahead = true;
 };
 
 enum class SyncKind {
@@ -79,6 +82,13 @@ class File {
   // Writes all of `bytes` at `offset`, making the file longer where needed. On an error any part
   // may have been written.
   virtual Status Write(uint64_t offset, std::span<const std::byte> bytes) = 0;
+
+  // Storage may begin to take what was written in [offset, offset + length). A hint: nothing is
+  // durable by it, and failures are Sync's to tell.
+  virtual void BeginWriteOut(uint64_t offset, uint64_t length) {
+    (void)offset;
+    (void)length;
+  }
 
   virtual Status Sync(SyncKind kind) = 0;
   virtual Status Truncate(uint64_t size_bytes) = 0;

@@ -85,6 +85,11 @@ class PosixFile final : public File {
     return {};
   }
 
+  void BeginWriteOut(uint64_t offset, uint64_t length) override {
+    (void)::sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(length),
+                            SYNC_FILE_RANGE_WRITE);
+  }
+
   Status Sync(SyncKind kind) override {
     const int rc = RetryInterrupted(
         [&] { return kind == SyncKind::kData ? ::fdatasync(fd_) : ::fsync(fd_); });
@@ -169,7 +174,9 @@ Result<std::unique_ptr<File>> PosixFileSystem::Open(const std::string& path, Ope
     if (fd >= 0 || errno != EEXIST || options.creation != Creation::kIfMissing) break;
   }
   if (fd < 0) return FailSystem(errno, fmt::format("cannot open {}", path));
-  if (options.access == Access::kReadWrite) (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  if (options.access == Access::kReadWrite || !options.read_ahead) {
+    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  }
   return std::make_unique<PosixFile>(fd, path);
 }
 

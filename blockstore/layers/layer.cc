@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::string_view kOwnershipSuffix = ".owned";
 
+// Scattered over it, a thousand blocks are written out in half a millisecond.
+constexpr uint64_t kWriteOutPieceBytes = uint64_t{4} << 20;
+
 }  // namespace
 
 std::string Layer::SegmentPath(const Location& location, uint64_t segment) {
@@ -26,11 +29,11 @@ std::string Layer::NameOfFile(const std::string& file_name) {
 }
 
 Layer::Layer(FileSystem& file_system, Location location, uint64_t size_bytes,
-             std::unique_ptr<OwnershipSet> ownership, Access access)
+             std::unique_ptr<OwnershipSet> ownership, Role role)
     : file_system_(file_system),
       location_(std::move(location)),
       ownership_(std::move(ownership)),
-      access_(access),
+      role_(role),
       size_bytes_(size_bytes) {}
 
 uint64_t Layer::SegmentSizeOf(uint64_t segment, uint64_t layer_bytes) const {
@@ -41,7 +44,7 @@ uint64_t Layer::SegmentSizeOf(uint64_t segment, uint64_t layer_bytes) const {
 Result<std::unique_ptr<Layer>> Layer::Create(FileSystem& file_system, Location location,
                                              uint64_t size_bytes) {
   std::unique_ptr<Layer> layer(new Layer(file_system, std::move(location), size_bytes,
-                                         std::make_unique<OwnershipSet>(), Access::kReadWrite));
+                                         std::make_unique<OwnershipSet>(), Role::kHead));
   QUOIN_ASSIGN(std::unique_ptr<File> file, layer->CreateSegment(0));
   MutexLock lock(layer->segments_mutex_);
   layer->open_segments_[0].store(file.get(), std::memory_order_release);
@@ -51,20 +54,22 @@ Result<std::unique_ptr<Layer>> Layer::Create(FileSystem& file_system, Location l
 
 Result<std::unique_ptr<Layer>> Layer::Open(FileSystem& file_system, Location location,
                                            uint64_t size_bytes,
-                                           std::unique_ptr<OwnershipSet> ownership, Access access) {
+                                           std::unique_ptr<OwnershipSet> ownership, Role role) {
   std::unique_ptr<Layer> layer(
-      new Layer(file_system, std::move(location), size_bytes, std::move(ownership), access));
+      new Layer(file_system, std::move(location), size_bytes, std::move(ownership), role));
   QUOIN_TRY(layer->OpenSegments());
   return layer;
 }
 
 Status Layer::OpenSegments() {
+  OpenOptions options;
+  options.access = role_ == Role::kHead ? Access::kReadWrite : Access::kRead;
+  options.read_ahead = role_ == Role::kFrozen;
   MutexLock lock(segments_mutex_);
   for (uint64_t segment = 0; segment < kMaxLayerSegments; ++segment) {
     if (segment > 0 && SegmentSizeOf(segment, size_bytes_) == 0) break;
     const std::string path = SegmentPath(location_, segment);
-    Result<std::unique_ptr<File>> file =
-        file_system_.Open(path, {access_, Creation::kNever, 0600});
+    Result<std::unique_ptr<File>> file = file_system_.Open(path, options);
     if (!file && file.error().code == ErrorCode::kNotFound) {
       const uint64_t first = segment * kLayerSegmentBytes / kBlockBytes;
       const uint64_t blocks = kLayerSegmentBytes / kBlockBytes;
@@ -78,7 +83,7 @@ Status Layer::OpenSegments() {
                   "snapshot that does not need it");
     }
     if (!file) return Failure(file.error());
-    if (access_ == Access::kReadWrite) {
+    if (role_ == Role::kHead) {
       QUOIN_ASSIGN(const bool locked, (*file)->TryLock());
       if (!locked) {
         return Fail(ErrorCode::kBusy, fmt::format("{} is locked by another process", path));
@@ -109,7 +114,7 @@ Status Layer::CheckSegmentLength(uint64_t segment, File& file) const {
                 "that does not need it");
   }
   const uint64_t wanted = SegmentSizeOf(segment, size_bytes_);
-  if (access_ == Access::kReadWrite && facts.size_bytes != wanted) {
+  if (role_ == Role::kHead && facts.size_bytes != wanted) {
     return file.Truncate(wanted);  // a crash came between recording a size and setting it
   }
   return {};
@@ -211,14 +216,25 @@ Status Layer::Sync() {
     File* file = slot.load(std::memory_order_acquire);
     if (file != nullptr) QUOIN_TRY(file->Sync(SyncKind::kData));
   }
-  if (folder_dirty_.exchange(false, std::memory_order_acq_rel)) {
-    const Status synced = file_system_.SyncDirectory(location_.folder);
-    if (!synced) {
-      folder_dirty_.store(true, std::memory_order_release);
-      return synced;
+  return SyncNames();
+}
+
+Status Layer::SyncNames() {
+  if (!folder_dirty_.exchange(false, std::memory_order_acq_rel)) return {};
+  Status synced = file_system_.SyncDirectory(location_.folder);
+  if (!synced) folder_dirty_.store(true, std::memory_order_release);
+  return synced;
+}
+
+void Layer::BeginWriteOut(std::span<const RegionRecord> regions) {
+  for (const RegionRecord& region : regions) {
+    const uint64_t offset = region.region * kRegionBytes;
+    File* file = open_segments_[offset / kLayerSegmentBytes].load(std::memory_order_acquire);
+    if (file == nullptr) continue;
+    for (uint64_t in_region = 0; in_region < kRegionBytes; in_region += kWriteOutPieceBytes) {
+      file->BeginWriteOut(offset % kLayerSegmentBytes + in_region, kWriteOutPieceBytes);
     }
   }
-  return {};
 }
 
 Status Layer::Freeze() {

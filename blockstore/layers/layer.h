@@ -32,6 +32,10 @@ class Layer {
     std::string name;
   };
 
+  // What a layer is opened as: `kHeadForReading` is a head that nobody writes just now, and that is
+  // written again later, so that what is read of it must not make those writes slow.
+  enum class Role { kHead, kHeadForReading, kFrozen };
+
   // Makes the first file of a new, empty layer and opens it for writing. kExists if it is there.
   // Durable once the folder is synced (Sync does).
   static Result<std::unique_ptr<Layer>> Create(FileSystem& file_system, Location location,
@@ -40,8 +44,7 @@ class Layer {
   // Opens an existing layer. kCorrupt if a file is missing or ends before its last data block.
   static Result<std::unique_ptr<Layer>> Open(FileSystem& file_system, Location location,
                                              uint64_t size_bytes,
-                                             std::unique_ptr<OwnershipSet> ownership,
-                                             Access access);
+                                             std::unique_ptr<OwnershipSet> ownership, Role role);
 
   // Reads bytes that this layer owns as data; what lies beyond the layer's size is zeros.
   // kCorrupt if the file ends too early: owned data is never replaced by zeros.
@@ -55,6 +58,12 @@ class Layer {
   Status Resize(uint64_t size_bytes);
   // All data written so far, and the names of the files made, are durable afterwards.
   Status Sync();
+  // Of these the names only.
+  Status SyncNames();
+  // Has storage begin to take what was written in these regions, in small pieces: a kernel that does
+  // not preempt itself then lets others run in between, as it does not within one long Sync. Sync
+  // afterwards.
+  void BeginWriteOut(std::span<const RegionRecord> regions);
   // Lets go of the write locks: the layer is frozen from here on.
   Status Freeze();
 
@@ -77,7 +86,7 @@ class Layer {
 
  private:
   Layer(FileSystem& file_system, Location location, uint64_t size_bytes,
-        std::unique_ptr<OwnershipSet> ownership, Access access);
+        std::unique_ptr<OwnershipSet> ownership, Role role);
 
   Status OpenSegments();
   Status CheckSegmentLength(uint64_t segment, File& file) const;
@@ -89,7 +98,7 @@ class Layer {
   FileSystem& file_system_;
   const Location location_;
   const std::unique_ptr<OwnershipSet> ownership_;
-  const Access access_;
+  const Role role_;
 
   std::atomic<uint64_t> size_bytes_;
   std::atomic<bool> folder_dirty_{false};

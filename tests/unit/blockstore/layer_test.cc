@@ -39,10 +39,10 @@ class LayerTest : public ::testing::Test {
 
   // Opens the layer with data recorded in these blocks.
   Result<std::unique_ptr<Layer>> Open(uint64_t size_bytes, uint64_t first, uint64_t count,
-                                      Access access = Access::kReadWrite) {
+                                      Layer::Role role = Layer::Role::kHead) {
     auto ownership = std::make_unique<OwnershipSet>();
     if (count > 0) ownership->Set(first, count, BlockState::kData);
-    return Layer::Open(fs_, at_, size_bytes, std::move(ownership), access);
+    return Layer::Open(fs_, at_, size_bytes, std::move(ownership), role);
   }
 
   static Result<std::string> Read(const Layer& layer, uint64_t offset, size_t length) {
@@ -166,7 +166,7 @@ TEST_F(LayerTest, AReopenedLayerReadsAllItsFiles) {
     ASSERT_OK(layer->Write(8 * kTiB - kBlockBytes, AsBytes(PatternOf(1, 2 * kBlockBytes))));
   }
   const uint64_t first = 8 * kTiB / kBlockBytes - 1;
-  ASSERT_OK_AND_ASSIGN(const auto layer, Open(16 * kTiB, first, 2, Access::kRead));
+  ASSERT_OK_AND_ASSIGN(const auto layer, Open(16 * kTiB, first, 2, Layer::Role::kFrozen));
   EXPECT_EQ(Read(*layer, first * kBlockBytes, 2 * kBlockBytes).value_or(""),
             PatternOf(1, 2 * kBlockBytes));
   EXPECT_FALSE(layer->Write(0, AsBytes("frozen")));
@@ -184,12 +184,12 @@ TEST_F(LayerTest, AFileThatEndsBeforeItsLastDataIsDamage) {
   ASSERT_OK_AND_ASSIGN(auto file, fs_.Open("/layers/7-2", {Access::kReadWrite, Creation::kNever}));
   ASSERT_OK(file->Truncate(10 * kBlockBytes - 1));
   file.reset();
-  EXPECT_ERROR(kCorrupt, Open(kMiB, 9, 1, Access::kRead));
+  EXPECT_ERROR(kCorrupt, Open(kMiB, 9, 1, Layer::Role::kFrozen));
   const auto refused = Open(kMiB, 9, 1);
   ASSERT_ERROR(kCorrupt, refused);
   EXPECT_FALSE(refused.error().next.empty());
   EXPECT_EQ(SizeOf("/layers/7-2"), 10 * kBlockBytes - 1) << "the evidence is left alone";
-  EXPECT_OK(Open(kMiB, 8, 1, Access::kRead));
+  EXPECT_OK(Open(kMiB, 8, 1, Layer::Role::kFrozen));
 }
 
 TEST_F(LayerTest, TheLastBlockMayEndWithTheLayer) {
@@ -222,7 +222,7 @@ TEST_F(LayerTest, AHeadIsLockedOnTheFilesThatItWrites) {
     EXPECT_TRUE(file->IsLockedElsewhere().value_or(false)) << path;
   }
   EXPECT_ERROR(kBusy, Open(16 * kTiB, 0, 0));
-  EXPECT_OK(Open(16 * kTiB, 0, 0, Access::kRead));
+  EXPECT_OK(Open(16 * kTiB, 0, 0, Layer::Role::kFrozen));
 }
 
 TEST_F(LayerTest, AnOpenRefusedForItsLockChangesNothing) {
@@ -292,7 +292,7 @@ TEST_F(LayerTest, LinksShareTheBytesAndOutliveTheOriginal) {
   ASSERT_OK_AND_ASSIGN(const std::string owned, ReadWholeFile(fs_, "/clone/1-1.owned", kMiB));
   ASSERT_OK_AND_ASSIGN(auto ownership, OwnershipSet::Decode(owned));
   ASSERT_OK_AND_ASSIGN(const auto clone,
-                       Layer::Open(fs_, copy, 16 * kTiB, std::move(ownership), Access::kRead));
+                       Layer::Open(fs_, copy, 16 * kTiB, std::move(ownership), Layer::Role::kFrozen));
   EXPECT_EQ(Read(*clone, 0, 5).value_or(""), "first");
   EXPECT_EQ(Read(*clone, 8 * kTiB, 6).value_or(""), "second");
 }
@@ -383,7 +383,7 @@ TEST_F(LayerTest, ACrashAtAnyStepKeepsWhatWasSynced) {
       }
       if (synced == 0) continue;  // the layer itself may be absent
       ASSERT_OK_AND_ASSIGN(const auto layer, Layer::Open(fs, at_, 16 * kTiB, std::move(ownership),
-                                                         Access::kReadWrite));
+                                                         Layer::Role::kHead));
       for (int i = 0; i < synced; ++i) {
         const auto place = static_cast<uint64_t>(i);
         ASSERT_EQ(Read(*layer, place * 4 * kTiB, kBlockBytes).value_or(""),

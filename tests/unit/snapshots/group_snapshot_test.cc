@@ -97,10 +97,11 @@ TEST_F(GroupSnapshotTest, AHeadThatCannotBeMadeAsLongAsTheDiskFailsTheSnapshotAn
   // The disk grows while the new head is being made, and the new head cannot follow.
   bool grown = false;
   fs_.SetObserver([&](Call call, const std::string& path) {
-    if (call != Call::kSyncDirectory || path.find("/layers") == std::string::npos || grown) return;
+    if (call != Call::kTruncate || path.find("/layers/") == std::string::npos || grown) return;
     grown = true;
     EXPECT_OK(a->Write(4 * kBlockBytes, AsBytes(PatternOf(4, kBlockBytes))));
-    fs_.Plan({.mode = FaultMode::kErrors, .only_call = Call::kTruncate});
+    // This call sets the size that the disk had; those after it fail.
+    fs_.Plan({.at = 2, .mode = FaultMode::kErrors, .only_call = Call::kTruncate});
   });
   EXPECT_ERROR(kIo, store_->CreateSnapshots({{"a", "s"}}));
   fs_.SetObserver(nullptr);
