@@ -6,7 +6,7 @@
 // many the guest has under way. So a few workers take requests, and when one of them had to wait within
 // a request while no other was there for the next, one more joins; they leave again when requests are
 // quick. (That a request took long is not enough: on a busy machine it may only have waited for a
-// processor, and more workers would make that worse.)
+// processor, and a write for another write to the same file; more workers would make that worse.)
 //
 // Each worker has buffers of its own: one that a request is read into, placed so that the data of a
 // write begins on a page, and one for the data of a read.
