@@ -114,15 +114,28 @@ std::shared_ptr<Vdi> Store::Shared::GetVdi(const Id& id) {
   return vdi;
 }
 
-uint64_t Store::Shared::CountRequests() {
-  std::vector<std::shared_ptr<Vdi>> open;  // let go of with nothing held
-  {
-    MutexLock lock(table_mutex);
-    for (const auto& [id, slot] : open_vdis) open.push_back(slot.lock());
+std::vector<std::shared_ptr<Vdi>> Store::Shared::AllOpen() {
+  std::vector<std::shared_ptr<Vdi>> open;
+  MutexLock lock(table_mutex);
+  for (const auto& [id, slot] : open_vdis) {
+    if (std::shared_ptr<Vdi> vdi = slot.lock()) open.push_back(std::move(vdi));
   }
+  return open;
+}
+
+uint64_t Store::Shared::CountRequests() {
   uint64_t requests = 0;
-  for (const std::shared_ptr<Vdi>& vdi : open) requests += vdi == nullptr ? 0 : vdi->requests();
+  for (const std::shared_ptr<Vdi>& vdi : AllOpen()) requests += vdi->requests();
   return requests;
+}
+
+void Store::Shared::PublishAll() {
+  for (const std::shared_ptr<Vdi>& vdi : AllOpen()) {
+    if (const Status finished = vdi->FinishFrozen(); !finished) {
+      spdlog::warn("vdi {}: its snapshots are not published yet: {}", vdi->id().ToString(),
+                   finished.error().what);
+    }
+  }
 }
 
 Result<VdiHandle> Store::OpenVdi(const Id& id, Access access) {

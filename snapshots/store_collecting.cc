@@ -9,6 +9,7 @@
 namespace quoin {
 
 Result<CollectReport> Store::Collect(const CollectOptions& options) {
+  shared_->PublishAll();
   Collector collector(shared_->environment, options);
   return collector.Run();
 }

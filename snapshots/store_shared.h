@@ -33,6 +33,10 @@ struct Store::Shared {
 
   // The VDI's object if some handle is open in this process, else null.
   std::shared_ptr<Vdi> FindOpen(const Id& id);
+  // All that some handle is open of; to be let go of with nothing held.
+  std::vector<std::shared_ptr<Vdi>> AllOpen();
+  // What the finisher has still to do, for those who look at what is published.
+  void PublishAll();
   // Requests on all open VDIs.
   uint64_t CountRequests();
   // The VDI's object, made if need be.

@@ -19,10 +19,11 @@ namespace {
 constexpr uint64_t kMaxMovedBytes = uint64_t{64} << 20;
 constexpr uint64_t kMovePieceBytes = uint64_t{1} << 20;
 
+// Only those that are decided.
 Result<SnapshotRecord> FindIn(const std::vector<SnapshotRecord>& snapshots, const std::string& name,
                               const std::string& vdi) {
   for (const SnapshotRecord& snapshot : snapshots) {
-    if (snapshot.name == name) return snapshot;
+    if (snapshot.name == name && snapshot.pending_group.IsNull()) return snapshot;
   }
   return Fail(ErrorCode::kNotFound, fmt::format("there is no snapshot {}@{}", vdi, name),
               fmt::format("quoin snap ls {}", vdi));
@@ -98,12 +99,21 @@ Result<std::vector<SnapshotRecord>> Store::ListSnapshots(const Id& vdi) {
 }
 
 Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const std::string& snapshot) {
-  QUOIN_ASSIGN(const std::vector<SnapshotRecord> snapshots, ListSnapshots(vdi));
-  return FindIn(snapshots, snapshot, shared_->environment.NameHint(vdi));
+  const std::string name = shared_->environment.NameHint(vdi);
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) return FindIn(open->state_.snapshots, snapshot, name);
+  }
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(*this, vdi));
+  return FindIn(found->state.snapshots, snapshot, name);
 }
 
 Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
-  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) { return v.RemoveSnapshot(snapshot); }));
+  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+    QUOIN_TRY(v.RemoveSnapshot(snapshot));
+    shared_->environment.finisher.Add(v.weak_from_this());
+    return {};
+  }));
   ++shared_->environment.removals;
   shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(vdi, snapshot); });
   return {};
@@ -112,6 +122,7 @@ Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
 Status Store::RenameSnapshot(const Id& vdi, const std::string& snapshot,
                              const std::string& new_name) {
   QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+    MutexLock finishing(v.finish_mutex_);
     MutexLock lock(v.state_mutex_);
     QUOIN_ASSIGN(SnapshotRecord record, v.FindSnapshot(snapshot));
     QUOIN_TRY(v.CheckNewSnapshotName(new_name));
@@ -128,6 +139,7 @@ Status Store::RenameSnapshot(const Id& vdi, const std::string& snapshot,
 
 Status Store::ProtectSnapshot(const Id& vdi, const std::string& snapshot, bool protect) {
   return shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+    MutexLock finishing(v.finish_mutex_);
     MutexLock lock(v.state_mutex_);
     QUOIN_ASSIGN(SnapshotRecord record, v.FindSnapshot(snapshot));
     record.is_protected = protect;

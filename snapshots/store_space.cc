@@ -156,6 +156,7 @@ class SpaceMeasure {
 }  // namespace
 
 Result<SpaceReport> Store::MeasureSpace(bool of_each) {
+  shared_->PublishAll();
   return SpaceMeasure(shared_->environment, of_each).Run();
 }
 

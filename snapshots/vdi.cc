@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/published.h"
@@ -283,17 +284,44 @@ VdiState Vdi::PublishableState() const {
 }
 
 Status Vdi::Publish() {
-  const std::string old_head_file = state_.vdi.head_ownership_file;
   QUOIN_TRY(WritePublished(environment_.file_system, environment_.layout, folder_,
                            PublishableState()));
   publish_needed_ = false;
-  head_changed_ = true;  // what is published now is without the head
-  if (!old_head_file.empty()) {
-    (void)environment_.file_system.Remove(LayerLocation(old_head_file).folder + "/" +
-                                          old_head_file);
+  return ForgetUnpublished(std::exchange(removed_layers_, {}));
+}
+
+// With many snapshots it takes a while to write them all, for which no flush should have to wait.
+Status Vdi::PublishUnlocked() {
+  VdiState state;
+  std::vector<std::string> removed_layers;
+  {
+    MutexLock lock(state_mutex_);
+    if (database_ == nullptr) return {};
+    state = PublishableState();
+    removed_layers = std::exchange(removed_layers_, {});
+    publish_needed_ = false;
+  }
+  const Status written =
+      WritePublished(environment_.file_system, environment_.layout, folder_, state);
+  MutexLock lock(state_mutex_);
+  if (written) return ForgetUnpublished(removed_layers);
+  removed_layers_.insert(removed_layers_.end(), removed_layers.begin(), removed_layers.end());
+  publish_needed_ = true;
+  return written;
+}
+
+// What is published now is without the head and without these layers, and all maps are in it.
+Status Vdi::ForgetUnpublished(const std::vector<std::string>& removed_layers) {
+  FileSystem& fs = environment_.file_system;
+  head_changed_ = true;
+  if (!state_.vdi.head_ownership_file.empty()) {
+    (void)fs.Remove(StoreLayout::Layers(folder_) + "/" + state_.vdi.head_ownership_file);
     state_.vdi.head_ownership_file.clear();
     state_.vdi.head_published = false;
     vdi_row_changed_ = true;
+  }
+  for (const std::string& layer : removed_layers) {
+    QUOIN_TRY(Layer::RemoveFiles(fs, LayerLocation(layer)));
   }
   return Unpin();
 }
@@ -303,6 +331,7 @@ Status Vdi::FinishFrozen() {
   for (;;) {
     LayerRecord record;
     std::shared_ptr<const Layer> layer;
+    bool only_publish = false;
     {
       MutexLock lock(state_mutex_);
       if (database_ == nullptr || failed_) return {};
@@ -313,13 +342,19 @@ Status Vdi::FinishFrozen() {
                              [&](const auto& u) { return u->location().name == l.name; });
             return l.state == LayerState::kFrozen && !l.has_ownership_file && recorded;
           });
-      if (unfinished == state_.layers.end()) {
-        if (publish_needed_) QUOIN_TRY(Publish());
+      only_publish = unfinished == state_.layers.end();
+      if (only_publish && !publish_needed_) {
         TellSealer();
         return {};
       }
-      record = *unfinished;
-      QUOIN_ASSIGN(layer, OpenFrozenLayer(record));
+      if (!only_publish) {
+        record = *unfinished;
+        QUOIN_ASSIGN(layer, OpenFrozenLayer(record));
+      }
+    }
+    if (only_publish) {
+      QUOIN_TRY(PublishUnlocked());
+      continue;
     }
     QUOIN_TRY(ReplaceFile(environment_.file_system,
                           Layer::OwnershipPath(LayerLocation(record.name)),
@@ -328,6 +363,7 @@ Status Vdi::FinishFrozen() {
     for (uint64_t removed = kForgetRowsPerTransaction; removed == kForgetRowsPerTransaction;) {
       MutexLock lock(state_mutex_);
       if (database_ == nullptr) return {};
+      if (FindLayer(record.seq) == nullptr) break;  // removed meanwhile, with its rows
       QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
       if (!record.has_ownership_file) {
         LayerRecord finished = record;

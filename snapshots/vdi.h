@@ -62,7 +62,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
 
   // Writes `.owned` files of frozen layers that lack them, forgets their rows, and publishes. For
   // the finisher, and for whoever needs the files now. Nothing to do is success.
-  Status FinishFrozen() QUOIN_EXCLUDES(state_mutex_);
+  Status FinishFrozen() QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
 
  private:
   friend class Store;
@@ -86,7 +86,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
       QUOIN_REQUIRES(state_mutex_);
   Result<std::unique_ptr<Layer>> ReopenHeadForReading() QUOIN_REQUIRES(state_mutex_);
   Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
-  Status PublishHead() QUOIN_REQUIRES(state_mutex_);
+  Status PublishHead() QUOIN_REQUIRES(finish_mutex_, state_mutex_);
   Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
   // kNotFound if the files that published.db names go while they are read.
   Status LoadPublishedOnce() QUOIN_REQUIRES(lifecycle_mutex_);
@@ -111,8 +111,12 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // snapshots. One before it leaves what a crash may leave of a flush that was not answered.
   Result<bool> RecordSome(Extent extent, const std::vector<SnapshotRecord>& new_snapshots,
                           size_t limit_regions) QUOIN_REQUIRES(state_mutex_);
-  // Publishes what frozen layers and snapshots there are, without the head.
-  Status Publish() QUOIN_REQUIRES(state_mutex_);
+  // Publishes what frozen layers and snapshots there are, without the head. Whoever publishes holds
+  // the finish mutex, so that no older state replaces a newer one.
+  Status Publish() QUOIN_REQUIRES(finish_mutex_, state_mutex_);
+  Status PublishUnlocked() QUOIN_REQUIRES(finish_mutex_) QUOIN_EXCLUDES(state_mutex_);
+  Status ForgetUnpublished(const std::vector<std::string>& removed_layers)
+      QUOIN_REQUIRES(state_mutex_);
   VdiState PublishableState() const QUOIN_REQUIRES(state_mutex_);
   Status RequireOwner() const QUOIN_REQUIRES(state_mutex_);
   Status CheckWritable() const;
@@ -139,6 +143,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // rows, and a new published.db.
   Result<uint64_t> BytesForSnapshot() const QUOIN_EXCLUDES(state_mutex_);
   Status CheckNewSnapshotName(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
+  // Its removal and what it takes with it are published later (FinishFrozen).
   Status RemoveSnapshot(const std::string& name) QUOIN_EXCLUDES(state_mutex_);
   Status ChangeSnapshot(const SnapshotRecord& changed) QUOIN_REQUIRES(state_mutex_);
   Result<SnapshotRecord> FindSnapshot(const std::string& name) const QUOIN_REQUIRES(state_mutex_);
@@ -154,10 +159,10 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Result<bool> ShareRange(const std::string& source_folder, const VdiState& source_state,
                           uint32_t source_top, uint64_t source_size, uint64_t offset, uint64_t end,
                           bool may_adopt)
-      QUOIN_EXCLUDES(state_mutex_);
+      QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
   // False if the source shows data where this VDI has holes already.
   Result<bool> AdoptStack(const std::string& source_folder, const VdiState& source_state,
-                          uint32_t top) QUOIN_REQUIRES(state_mutex_);
+                          uint32_t top) QUOIN_REQUIRES(finish_mutex_, state_mutex_);
   Result<bool> SharesStack(const std::string& source_folder, const VdiState& source_state,
                            uint32_t source_top) QUOIN_REQUIRES(state_mutex_);
   // Ends a copy in pieces: nothing beyond what was copied is the VDI's.
@@ -178,6 +183,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // what has been removed meanwhile is left out. The caller holds the store's CollectionLock shared
   // from before the packs were published.
   Status CommitSealed(const SealedPlan& done) QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
+  // Its transaction; publishing is left to be done.
+  Status CommitSealedRows(const SealedPlan& done) QUOIN_REQUIRES(finish_mutex_, state_mutex_);
   // One transaction, after which `changed` is the state.
   Status CommitRows(VdiState changed, const SealChanges& changes,
                     const std::vector<LayerRecord>& gone) QUOIN_REQUIRES(state_mutex_);
@@ -231,10 +238,12 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   bool sweep_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // files were kept for readers elsewhere
   bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool head_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since it was last published
+  // That no row names any more; their files go once that is published.
+  std::vector<std::string> removed_layers_ QUOIN_GUARDED_BY(state_mutex_);
   bool pinned_ QUOIN_GUARDED_BY(state_mutex_) = false;  // there may be a pin of ours in gc/pins
   std::optional<uint64_t> unpublished_head_blocks_ QUOIN_GUARDED_BY(state_mutex_);
   uint64_t flushed_through_ QUOIN_GUARDED_BY(state_mutex_) = 0;
-  // Serialises FinishFrozen, which lets go of the state mutex while it writes.
+  // Serialises FinishFrozen, which lets go of the state mutex while it writes, and all publishing.
   Mutex finish_mutex_{LockRank::kVdiFinish};
 };
 

@@ -224,6 +224,7 @@ Status Vdi::BecomeOwner() {
                                                    state_.vdi.id.ToString()));
     }
     unrecorded_.clear();
+    removed_layers_.clear();
     unpublished_head_blocks_.reset();
     vdi_row_changed_ = publish_needed_ = head_changed_ = sweep_needed_ = false;
     // One that a crash left, or brought back: it goes when what is recorded is published again.
@@ -386,6 +387,7 @@ Status Vdi::LetGo() {
     if (status) status = Record(Extent::kWithHead, {});
   }
   if (status) status = FinishFrozen();
+  MutexLock finishing(finish_mutex_);
   MutexLock lock(state_mutex_);
   if (status && (head_changed_ || written_)) status = PublishHead();
   if (status && sweep_needed_) status = SweepLayerFiles(nullptr);

@@ -224,10 +224,24 @@ Status Vdi::CommitRows(VdiState changed, const SealChanges& changes,
 // before the transaction, or a collector would take them for those of what was removed.
 Status Vdi::CommitSealed(const SealedPlan& done) {
   MutexLock finishing(finish_mutex_);
-  MutexLock lock(state_mutex_);
+  bool publish_first = false;
+  {
+    MutexLock lock(state_mutex_);
+    QUOIN_TRY(RequireOwner());
+    publish_first = done.steps.empty() && head_changed_;
+  }
+  if (publish_first) QUOIN_TRY(PublishUnlocked());
+  {
+    MutexLock lock(state_mutex_);
+    QUOIN_TRY(CommitSealedRows(done));
+    if (!publish_needed_) return {};
+  }
+  return PublishUnlocked();
+}
+
+Status Vdi::CommitSealedRows(const SealedPlan& done) {
   QUOIN_TRY(RequireOwner());
   QUOIN_TRY(CheckWritable());
-  if (done.steps.empty() && head_changed_) QUOIN_TRY(Publish());
   VdiState changed = state_;
   const auto find = [&changed](uint32_t seq) {
     return std::find_if(changed.layers.begin(), changed.layers.end(),
@@ -284,14 +298,12 @@ Status Vdi::CommitSealed(const SealedPlan& done) {
   QUOIN_TRY(PinMapsOf(sealed));
   QUOIN_TRY(CommitRows(std::move(changed), changes, gone));
   data_.ReplaceBelow(std::move(below), Union(std::move(turned_holes)));
-  publish_needed_ = head_changed_ = true;
-  QUOIN_TRY(Publish());
   for (const LayerRecord& old : before.layers) {
     if (old.state != LayerState::kFrozen) continue;
     const LayerRecord* const now = FindLayer(old.seq);
-    if (now != nullptr && now->state == LayerState::kFrozen) continue;
-    QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(old.name)));
+    if (now == nullptr || now->state != LayerState::kFrozen) removed_layers_.push_back(old.name);
   }
+  publish_needed_ = head_changed_ = true;
   return {};
 }
 

@@ -236,10 +236,9 @@ std::vector<LayerRecord> Vdi::UnreachableLayers(
   return unreachable;
 }
 
-// One transaction forgets the snapshot and the layers that only it needed; then it is published, so
+// One transaction forgets the snapshot and the layers that only it needed. Later that is published, so
 // that no reader elsewhere finds a layer's row without its files; then the files go.
 Status Vdi::RemoveSnapshot(const std::string& name) {
-  MutexLock finishing(finish_mutex_);
   MutexLock lock(state_mutex_);
   QUOIN_TRY(RequireOwner());
   QUOIN_ASSIGN(const SnapshotRecord snapshot, FindSnapshot(name));
@@ -260,12 +259,9 @@ Status Vdi::RemoveSnapshot(const std::string& name) {
   state_.snapshots = std::move(remaining);
   for (const LayerRecord& gone : unreachable) {
     std::erase_if(state_.layers, [&](const LayerRecord& l) { return l.seq == gone.seq; });
+    if (gone.state != LayerState::kSealed) removed_layers_.push_back(gone.name);
   }
   publish_needed_ = true;
-  QUOIN_TRY(Publish());
-  for (const LayerRecord& layer : unreachable) {
-    QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(layer.name)));
-  }
   return {};
 }
 
@@ -389,6 +385,7 @@ Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& s
 Result<bool> Vdi::ShareRange(const std::string& source_folder, const VdiState& source_state,
                              uint32_t source_top, uint64_t source_size, uint64_t offset,
                              uint64_t end, bool may_adopt) {
+  MutexLock finishing(finish_mutex_);
   MutexLock lock(state_mutex_);
   QUOIN_TRY(RequireOwner());
   QUOIN_TRY(CheckWritable());
