@@ -14,10 +14,20 @@ from measure import STOP_LIMIT_SECONDS, BenchmarkError, is_mounted, run, unmount
 class Store:
     """A mounted store. Made by mounted_store(), which also removes it."""
 
-    def __init__(self, quoin, folder, mount_point):
+    def __init__(self, quoin, folder, mount_point, sealing):
         self.quoin = quoin
         self.folder = folder
         self.mount_point = mount_point
+        # In the background it would run beside whatever is measured next.
+        self.sealing = ["--seal-after", "0"] if sealing else ["--no-sealing"]
+
+    def mount(self):
+        run(self.quoin, "mount", *self.sealing, self.folder, self.mount_point)
+
+    def remount(self):
+        """A new daemon, which has nothing in memory yet."""
+        run(self.quoin, "unmount", self.mount_point)
+        self.mount()
 
     def command(self, *arguments, limit_seconds=120):
         return run(self.quoin, "--store", self.folder, *arguments, limit_seconds=limit_seconds)
@@ -47,23 +57,22 @@ class Store:
 
 
 @contextmanager
-def mounted_store(quoin, folder):
+def mounted_store(quoin, folder, sealing=False):
     """Makes a store under `folder`, mounts it, and takes the mount down when the block ends."""
-    store = Store(quoin, folder / "store", folder / "mount")
+    store = Store(quoin, folder / "store", folder / "mount", sealing)
     store.mount_point.mkdir()
     run(quoin, "init", store.folder)
-    daemon = None
     try:
-        # Sealing in the background would run beside whatever is measured next.
-        run(quoin, "mount", "--no-sealing", store.folder, store.mount_point)
-        daemon = store.daemon_pid()
+        store.mount()
         yield store
     finally:
-        take_down(store, daemon)
+        take_down(store)
 
 
-def take_down(store, daemon):
+def take_down(store):
+    daemon = None
     try:
+        daemon = store.daemon_pid()
         run(store.quoin, "unmount", store.mount_point)
     except BenchmarkError as error:
         print(f"benchmark: unmounting by force: {error}")
