@@ -29,10 +29,9 @@ void BlockMatcher::Remember(const SlotLocation& first, std::span<const Digest> d
 }
 
 const BlockMatcher::OpenDigests& BlockMatcher::DigestsOf(const Id& id) {
-  const auto found =
-      std::find_if(open_.begin(), open_.end(), [&](const OpenDigests& o) { return o.id == id; });
-  if (found != open_.end()) {
-    if (found != open_.begin()) std::rotate(open_.begin(), found, found + 1);
+  if (!open_.empty() && open_.front().id == id) return open_.front();
+  if (const auto found = open_by_id_.find(id); found != open_by_id_.end()) {
+    open_.splice(open_.begin(), open_, found->second);
     return open_.front();
   }
   OpenDigests opened{id, nullptr, nullptr};
@@ -45,8 +44,17 @@ const BlockMatcher::OpenDigests& BlockMatcher::DigestsOf(const Id& id) {
   } else if (index_ != nullptr && pack.error().code == ErrorCode::kNotFound) {
     index_->RemovePack(id);
   }
+  const auto count = [](const OpenDigests& of) {
+    return of.digests == nullptr ? 0 : of.digests->all().size();
+  };
+  open_digests_ += count(opened);
   open_.push_front(std::move(opened));
-  if (open_.size() > kOpenPacks) open_.pop_back();
+  open_by_id_[id] = open_.begin();
+  while (open_.size() > 1 && (open_digests_ > kMaxOpenDigests || open_.size() > kMaxOpenPacks)) {
+    open_digests_ -= count(open_.back());
+    open_by_id_.erase(open_.back().id);
+    open_.pop_back();
+  }
   return open_.front();
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -62,7 +63,10 @@ class BlockMatcher {
     std::shared_ptr<const Pack> pack;  // null: the pack cannot be read
     std::shared_ptr<const SlotDigests> digests;
   };
-  static constexpr size_t kOpenPacks = 16;  // of at most 4 MiB of digests each
+  // Held at a time: 64 MiB, those of 8 GiB. A region of a VDI with a long history lies in as many packs
+  // as there were seals that changed it; with room for 16 packs, each region read them all anew.
+  static constexpr size_t kMaxOpenDigests = size_t{2} << 20;
+  static constexpr size_t kMaxOpenPacks = 4096;
 
   const OpenDigests& DigestsOf(const Id& pack);
   Match Extend(std::span<const Digest> sequence, size_t from, size_t at, const SlotLocation& slot);
@@ -75,7 +79,9 @@ class BlockMatcher {
   std::deque<Id> recent_order_;
   size_t recent_blocks_ = 0;
   bool has_forgotten_ = false;
-  std::deque<OpenDigests> open_;  // the last used first
+  std::list<OpenDigests> open_;  // the last used first
+  std::unordered_map<Id, std::list<OpenDigests>::iterator, IdHash> open_by_id_;
+  size_t open_digests_ = 0;
   std::map<Id, std::vector<SlotRun>> found_;
 };
 
