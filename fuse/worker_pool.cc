@@ -31,7 +31,8 @@ constexpr size_t kWriteHeaderBytes = sizeof(fuse_in_header) + sizeof(fuse_write_
 constexpr std::chrono::microseconds kHeldUpAfter{100};
 // A write waits for its turn at the file (filesystems below let one write to a file at a time) more often
 // than for the storage, and another worker would only wait there too: a fifth fewer first writes a second
-// at depth 16 (measured). Longer than this, and it is the storage.
+// at depth 16 (measured). Longer than this, and it is the storage. (That a write of part of a block waits
+// for the rest of it to be read from a quick disk is not noticed.)
 constexpr std::chrono::microseconds kWriteHeldUpAfter{2000};
 constexpr std::chrono::nanoseconds kCopyPerKibibyte{400};
 constexpr unsigned kWatchedRequests = 32;

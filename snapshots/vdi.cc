@@ -192,10 +192,11 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
   for (const Taken& t : taken) {
     changed |= !t.regions.empty();
     // What is frozen may be much at once, of a guest that never flushes.
-    if (t.layer != data_.head()) t.layer->BeginWriteOut(t.regions);
+    const bool is_frozen = t.layer != data_.head();
+    if (is_frozen) t.layer->BeginWriteOut(t.regions);
     Status synced = t.layer->Sync();
     // A row will name the head that was made for what lies above.
-    if (synced && t.layer != data_.head()) synced = data_.head()->SyncNames();
+    if (synced && is_frozen) synced = data_.head()->SyncNames();
     if (!synced) {
       put_back();
       return Poison(synced.error());

@@ -3,8 +3,8 @@
 //
 // Requests (Read, Write, Zero, the seeks) take no mutex; a snapshot stops them at the gate for the
 // moment in which it changes heads. Structure changes, flushes and the database are serialised by
-// the state mutex; becoming owner and letting go by the lifecycle mutex, taken before it. After a
-// failed flush of data every write fails until the VDI is reopened.
+// the state mutex; becoming owner and letting go by the lifecycle mutex, and publishing by the finish
+// mutex, each taken before it. After a failed flush of data every write fails until the VDI is reopened.
 //
 // Order of durability, everywhere: bytes in the layers (fdatasync), then one transaction in vdi.db
 // that makes them count, then the answer; published.db and the removal of files come after.

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kOwnershipSuffix = ".owned";
 
-// Scattered over it, a thousand blocks are written out in half a millisecond.
+// Of six thousand blocks scattered over 256 MiB about ninety, measured as in snapshots/README.md.
 constexpr uint64_t kWriteOutPieceBytes = uint64_t{4} << 20;
 
 }  // namespace
