@@ -15,6 +15,7 @@ struct HostIdentity {
   std::string boot;       // /proc/sys/kernel/random/boot_id
   Id session;             // new for each start
   int64_t pid = 0;
+  std::string version;  // of the program; for messages only
 };
 
 // Makes `state_dir` (and its parents) if needed. Local disk, so it does not go through the seam.

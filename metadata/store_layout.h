@@ -21,6 +21,16 @@ class StoreLayout {
   std::string Vdis() const { return root_ + "/vdis"; }
   std::string Groups() const { return root_ + "/groups"; }
   std::string Hosts() const { return root_ + "/hosts"; }
+  // What one session tells the others of itself, and they it (lease.h).
+  std::string Session(const Id& host, const Id& session) const {
+    return Hosts() + "/" + SessionName(host, session);
+  }
+  static std::string SessionName(const Id& host, const Id& session) {
+    return host.ToString() + "-" + session.ToString();
+  }
+  static std::string Heartbeat(const std::string& session) { return session + "/heartbeat"; }
+  // The heartbeat of a session that another one has declared dead.
+  static std::string DeadHeartbeat(const std::string& session) { return session + "/dead"; }
   std::string Packs() const { return root_ + "/packs"; }
   // What collectors and sealers agree by (collection_lock.h).
   std::string Collection() const { return root_ + "/gc"; }
@@ -42,6 +52,9 @@ class StoreLayout {
   std::string AllTemporaries() const { return root_ + "/tmp"; }
   const std::string& Temporaries() const { return temporaries_; }
   std::string TemporariesLock() const { return temporaries_ + "/lock"; }
+  std::string TemporariesOf(const Id& session) const {
+    return AllTemporaries() + "/" + session.ToString();
+  }
   // A fresh path in Temporaries().
   std::string NewTemporary() const { return Temporaries() + "/" + Id::Random().ToString(); }
 
@@ -55,6 +68,10 @@ class StoreLayout {
 
   // Inside a VDI's folder.
   static std::string WriterLock(const std::string& vdi) { return vdi + "/writer.lock"; }
+  // The one that came after so many others (writer_lock.h).
+  static std::string WriterLock(const std::string& vdi, uint64_t number) {
+    return WriterLock(vdi) + (number == 0 ? "" : "." + std::to_string(number));
+  }
   static std::string Database(const std::string& vdi) { return vdi + "/vdi.db"; }
   static std::string Published(const std::string& vdi) { return vdi + "/published.db"; }
   static std::string Layers(const std::string& vdi) { return vdi + "/layers"; }

@@ -2,19 +2,15 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <limits>
-#include <span>
 #include <thread>
 #include <utility>
 
-#include "blockstore/base/atomic_file.h"
 #include "blockstore/base/block.h"
-#include "metadata/store_layout.h"
-#include "metadata/writer_lock_record.h"
+#include "metadata/lock_file.h"
 
 namespace quoin {
 namespace {
@@ -22,6 +18,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPollInterval{20};
+// Once a holder has not let go for a second, it is not just on its way.
+constexpr std::chrono::milliseconds kSlowPollInterval{100};
+constexpr std::chrono::milliseconds kQuickPolling{1000};
 constexpr int64_t kSecondsPerDay = 86400;
 constexpr uint64_t kMaxEpoch = std::numeric_limits<int64_t>::max();  // what vdi.db can hold
 // After a damaged record was broken the last epoch is unknown. Those in the names of the layers are
@@ -34,23 +33,7 @@ int64_t NowSeconds() {
       .count();
 }
 
-// The record in the file; nothing if it is damaged.
-Result<std::optional<LockRecord>> ReadRecord(File& file) {
-  std::array<char, kSectorBytes + 1> bytes;  // one more, to see that there is no more
-  QUOIN_ASSIGN(const size_t done, file.Read(0, std::as_writable_bytes(std::span(bytes))));
-  return DecodeLockRecord({bytes.data(), done});
-}
-
-Status WriteRecord(File& file, const LockRecord& record) {
-  const std::string bytes = EncodeLockRecord(record);
-  QUOIN_TRY(file.Write(0, std::as_bytes(std::span(bytes))));
-  // What a damaged record may have had beyond the sector.
-  QUOIN_ASSIGN(const FileFacts facts, file.Facts());
-  if (facts.size_bytes > kSectorBytes) QUOIN_TRY(file.Truncate(kSectorBytes));
-  return file.Sync(SyncKind::kData);
-}
-
-LockRecord RecordOf(const HostIdentity& self, uint64_t epoch) {
+LockRecord RecordOf(const HostIdentity& self, uint64_t epoch, const Succession* succession) {
   LockRecord record;
   record.epoch = epoch;
   record.host = self.host;
@@ -59,6 +42,9 @@ LockRecord RecordOf(const HostIdentity& self, uint64_t epoch) {
   record.session = self.session;
   record.pid = self.pid;
   record.since_s = NowSeconds();
+  if (succession != nullptr) {
+    record.lease_ms = static_cast<uint32_t>(succession->lease.duration().count());
+  }
   record.clean = false;
   return record;
 }
@@ -83,101 +69,247 @@ Failure HeldByAnother(const std::string& refused, const std::string& vdi_name,
   return Fail(ErrorCode::kBusy, fmt::format("{}: {}", refused, DescribeHolder(*record)), next);
 }
 
-// An open, locked lock file that still has its name; null if another handle holds it or the name
-// moved on meanwhile, so that the caller may try again.
-Result<std::unique_ptr<File>> OpenLocked(FileSystem& file_system, const std::string& path,
-                                         std::optional<LockRecord>* holder) {
-  QUOIN_ASSIGN(std::unique_ptr<File> file, file_system.Open(path, {Access::kReadWrite}));
-  QUOIN_ASSIGN(const bool locked, file->TryLock());
-  if (!locked) {
-    QUOIN_ASSIGN(*holder, ReadRecord(*file));
-    return std::unique_ptr<File>();
-  }
-  // The VDI may have been removed, or removed and made anew, between the opening and the lock.
-  QUOIN_ASSIGN(const FileFacts named, file_system.Facts(path));
-  QUOIN_ASSIGN(const FileFacts opened, file->Facts());
-  if (named.identity != opened.identity) return std::unique_ptr<File>();
-  return file;
-}
-
-Result<std::unique_ptr<File>> WaitForLock(FileSystem& file_system, const std::string& path,
-                                          const std::string& vdi_name, const HostIdentity& self,
-                                          std::chrono::milliseconds wait) {
-  const Clock::time_point deadline = Clock::now() + wait;
-  while (true) {
-    std::optional<LockRecord> holder;
-    QUOIN_ASSIGN(std::unique_ptr<File> file, OpenLocked(file_system, path, &holder));
-    if (file != nullptr) return file;
-    const Clock::time_point now = Clock::now();
-    if (now >= deadline) return HeldByAnother(CannotOpen(vdi_name), vdi_name, holder, self);
-    std::this_thread::sleep_for(std::min<Clock::duration>(kPollInterval, deadline - now));
-  }
-}
-
-// With the lock in hand: may we go on after the owner that the record names?
-Result<WriterLock::Predecessor> Judge(const std::optional<LockRecord>& record,
-                                      const std::string& vdi_name, const HostIdentity& self) {
-  if (!record) {
-    return Fail(ErrorCode::kCorrupt,
-                fmt::format("{}: the record in its writer.lock is damaged", CannotOpen(vdi_name)),
-                fmt::format("if no host has it open: {}", BreakHint(vdi_name)));
-  }
-  if (record->clean) return WriterLock::Predecessor::kClean;
-  // This host's lock is free, so the process that held it is gone, in whatever boot it ran. It may not
-  // have got so far as to shut out the other host's that it succeeded.
-  if (record->host == self.host) {
-    return record->taking_over ? WriterLock::Predecessor::kDiedElsewhere
-                               : WriterLock::Predecessor::kDiedHere;
-  }
-  if (record->broken) return WriterLock::Predecessor::kDiedElsewhere;
-  return Fail(ErrorCode::kBusy,
-              fmt::format("{}: {} and did not let go of it cleanly", CannotOpen(vdi_name),
-                          DescribeHolder(*record)),
-              fmt::format("if {} is dead: {}", record->host_name, BreakHint(vdi_name)));
-}
-
-// The highest epoch in the layers' names ("<seq>-<epoch>", "<seq>-<epoch>.owned").
-Result<uint64_t> HighestLayerEpoch(FileSystem& file_system, const std::string& vdi_folder) {
-  const auto entries = file_system.List(StoreLayout::Layers(vdi_folder));
-  if (!entries && entries.error().code == ErrorCode::kNotFound) return 0;
-  if (!entries) return Failure(entries.error());
-  uint64_t highest = 0;
-  for (const DirectoryEntry& entry : *entries) {
-    const size_t dash = entry.name.find('-');
-    if (dash == std::string::npos) continue;
-    uint64_t epoch = 0;
-    const char* end = entry.name.data() + entry.name.size();
-    if (std::from_chars(entry.name.data() + dash + 1, end, epoch).ec == std::errc()) {
-      highest = std::max(highest, epoch);
-    }
-  }
-  return std::min(highest, kMaxEpoch - kUnknownEpochJump);
+std::chrono::milliseconds LeaseOf(const LockRecord& record) {
+  return record.lease_ms == 0 ? kDefaultLease : std::chrono::milliseconds(record.lease_ms);
 }
 
 }  // namespace
 
-WriterLock::WriterLock(FileSystem& file_system, std::string path, std::unique_ptr<File> file)
-    : file_system_(file_system), path_(std::move(path)), file_(std::move(file)) {}
+// One attempt after the other to become the owner.
+class WriterLock::Acquisition {
+ public:
+  Acquisition(FileSystem& file_system, const std::string& vdi_folder, const std::string& vdi_name,
+              const HostIdentity& self, const Succession* succession)
+      : file_system_(file_system),
+        folder_(vdi_folder),
+        name_(vdi_name),
+        self_(self),
+        succession_(succession) {}
+
+  // Null if it cannot be had yet; refusal() says why.
+  Result<std::unique_ptr<WriterLock>> Try();
+  const Failure& refusal() const { return *refusal_; }
+  // Its owner has not been heard of since the first attempt: waiting may show that it is dead.
+  bool may_be_dead() const { return silent_; }
+
+ private:
+  enum class Verdict { kClean, kDiedHere, kBrokenElsewhere, kUnknown };
+
+  Result<Verdict> Judge(const std::optional<LockRecord>& record) const;
+  // True once the record's session is known to be dead.
+  Result<bool> IsDead(const LockRecord& record);
+  Result<std::unique_ptr<WriterLock>> Take(uint64_t number, std::unique_ptr<File> file,
+                                           const LockRecord& last, Predecessor predecessor);
+  // The owner is known to be dead. `file` is its lock file if its lock is free, else null.
+  Result<std::unique_ptr<WriterLock>> Succeed(uint64_t number, std::unique_ptr<File> file,
+                                              const LockRecord& last);
+  Result<bool> IsAlone(uint64_t number, bool was_free, const LockRecord& last);
+  bool IsHeldForGood(const LockRecord& last, bool is_held);
+  std::unique_ptr<WriterLock> Made(uint64_t number, std::unique_ptr<File> file,
+                                   const LockRecord& record, Predecessor predecessor) const;
+  LockRecord OurRecord(const LockRecord& last, Predecessor predecessor) const;
+
+  FileSystem& file_system_;
+  const std::string& folder_;
+  const std::string& name_;
+  const HostIdentity& self_;
+  const Succession* const succession_;
+  std::optional<Failure> refusal_;
+  std::optional<std::string> first_state_;  // of the owner's heartbeat, with the session's name
+  bool silent_ = false;
+  std::optional<LockRecord> held_;  // the record in the file whose lock another handle has
+  Clock::time_point held_since_;
+};
+
+Result<WriterLock::Acquisition::Verdict> WriterLock::Acquisition::Judge(
+    const std::optional<LockRecord>& record) const {
+  if (!record) {
+    return Fail(ErrorCode::kCorrupt,
+                fmt::format("{}: the record in its writer.lock is damaged", CannotOpen(name_)),
+                fmt::format("if no host has it open: {}", BreakHint(name_)));
+  }
+  if (record->clean) return Verdict::kClean;
+  // This host's lock is free, so the process that held it is gone, in whatever boot it ran. It may not
+  // have got so far as to shut out the other host's that it succeeded.
+  if (record->host == self_.host) {
+    return record->taking_over ? Verdict::kBrokenElsewhere : Verdict::kDiedHere;
+  }
+  return record->broken ? Verdict::kBrokenElsewhere : Verdict::kUnknown;
+}
+
+Result<bool> WriterLock::Acquisition::IsDead(const LockRecord& record) {
+  QUOIN_ASSIGN(const SessionWatch::Sight sight,
+               succession_->watch.Look(record.host, record.session));
+  const std::string state = StoreLayout::SessionName(record.host, record.session) + sight.state;
+  if (!first_state_) first_state_ = state;
+  silent_ = *first_state_ == state;
+  const std::chrono::milliseconds lease = LeaseOf(record);
+  return sight.silent_for >= lease + LeaseMargin(lease);
+}
+
+LockRecord WriterLock::Acquisition::OurRecord(const LockRecord& last,
+                                              Predecessor predecessor) const {
+  LockRecord record = RecordOf(self_, last.epoch + 1, succession_);
+  record.taking_over = predecessor == Predecessor::kDiedElsewhere;
+  if (record.taking_over) {
+    // A process of this host may have begun to succeed it, and not come to an end.
+    const bool goes_on = last.host == self_.host && !last.succeeds.IsNull();
+    record.succeeds = goes_on ? last.succeeds : last.session;
+  }
+  return record;
+}
+
+std::unique_ptr<WriterLock> WriterLock::Acquisition::Made(uint64_t number,
+                                                          std::unique_ptr<File> file,
+                                                          const LockRecord& record,
+                                                          Predecessor predecessor) const {
+  std::unique_ptr<WriterLock> lock(
+      new WriterLock(file_system_, folder_, number, std::move(file), record));
+  lock->predecessor_ = predecessor;
+  if (succession_ != nullptr) lock->lease_ = &succession_->lease;
+  return lock;
+}
+
+Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Take(uint64_t number,
+                                                                  std::unique_ptr<File> file,
+                                                                  const LockRecord& last,
+                                                                  Predecessor predecessor) {
+  const LockRecord record = OurRecord(last, predecessor);
+  // What a damaged record may have had beyond the sector.
+  QUOIN_ASSIGN(const FileFacts facts, file->Facts());
+  if (facts.size_bytes > kSectorBytes) QUOIN_TRY(file->Truncate(kSectorBytes));
+  QUOIN_TRY(WriteLockRecord(*file, record));
+  return Made(number, std::move(file), record, predecessor);
+}
+
+Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t number,
+                                                                     std::unique_ptr<File> file,
+                                                                     const LockRecord& last) {
+  SessionWatch& watch = succession_->watch;
+  QUOIN_ASSIGN(const SessionWatch::Sight before, watch.Look(last.host, last.session));
+  const LockRecord record = OurRecord(last, Predecessor::kDiedElsewhere);
+  const bool was_free = file != nullptr;
+  const uint64_t ours = was_free ? number : number + 1;
+  if (was_free) {
+    QUOIN_TRY(WriteLockRecord(*file, record));
+  } else {
+    QUOIN_ASSIGN(file, MakeNewerLockFile(file_system_, folder_, ours, record));
+    if (file == nullptr) return std::unique_ptr<WriterLock>();
+  }
+  std::this_thread::sleep_for(LeaseMargin(LeaseOf(last)));
+  const Result<SessionWatch::Sight> after = watch.Look(last.host, last.session);
+  const Result<bool> is_alone = IsAlone(number, was_free, last);
+  if (!after || after->state != before.state || !is_alone || !*is_alone) {
+    // It is alive after all, and has seen our claim or will not have to; or another host claims it too.
+    const Status withdrawn =
+        was_free ? WriteLockRecord(*file, last)
+                 : file_system_.Remove(StoreLayout::WriterLock(folder_, ours));
+    if (!withdrawn) return Failure(withdrawn.error());
+    if (!after) return Failure(after.error());
+    if (!is_alone) return Failure(is_alone.error());
+    return std::unique_ptr<WriterLock>();
+  }
+  if (!was_free) {
+    const auto old = file_system_.Open(StoreLayout::WriterLock(folder_, number),
+                                       {Access::kReadWrite});
+    if (old) QUOIN_TRY(MarkSuperseded(**old));
+  }
+  QUOIN_TRY(DeclareDead(file_system_, succession_->layout, last.host, last.session));
+  spdlog::warn("vdis/{}: {}, and nothing was heard of it for longer than its lease: taken over",
+               name_, DescribeHolder(last));
+  return Made(ours, std::move(file), record, Predecessor::kDiedElsewhere);
+}
+
+// Of two that claim at once, one in the old file and one by a newer file, each sees the other.
+Result<bool> WriterLock::Acquisition::IsAlone(uint64_t number, bool was_free,
+                                              const LockRecord& last) {
+  if (was_free) {
+    QUOIN_ASSIGN(const uint64_t newest, NewestLockFile(file_system_, folder_));
+    return newest == number;
+  }
+  QUOIN_ASSIGN(const std::unique_ptr<File> old,
+               file_system_.Open(StoreLayout::WriterLock(folder_, number), {}));
+  QUOIN_ASSIGN(const LockFileContent content, ReadLockFile(*old));
+  return content.record == last && !content.superseded;
+}
+
+// Who has the lock only to claim it, as we would, has it no longer than a margin.
+bool WriterLock::Acquisition::IsHeldForGood(const LockRecord& last, bool is_held) {
+  if (!is_held || held_ != last) {
+    held_ = is_held ? std::optional(last) : std::nullopt;
+    held_since_ = Clock::now();
+    return false;
+  }
+  return Clock::now() - held_since_ >= 2 * LeaseMargin(LeaseOf(last));
+}
+
+Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Try() {
+  silent_ = false;
+  QUOIN_ASSIGN(const uint64_t number, NewestLockFile(file_system_, folder_));
+  QUOIN_ASSIGN(OpenedLock opened, OpenLocked(file_system_, folder_, number));
+  const std::optional<LockRecord>& last = opened.content.record;
+  if (opened.file == nullptr) {
+    refusal_ = HeldByAnother(CannotOpen(name_), name_, last, self_);
+    const bool is_of_another_host = last && !last->clean && last->host != self_.host;
+    if (succession_ == nullptr || !is_of_another_host || opened.content.superseded) return nullptr;
+  } else {
+    QUOIN_ASSIGN(const Verdict verdict, Judge(last));
+    if (last->epoch >= kMaxEpoch) {
+      return Fail(ErrorCode::kTooLarge, fmt::format("{}: its epochs are used up", CannotOpen(name_)));
+    }
+    if (verdict == Verdict::kClean) {
+      return Take(number, std::move(opened.file), *last, Predecessor::kClean);
+    }
+    if (verdict == Verdict::kDiedHere) {
+      return Take(number, std::move(opened.file), *last, Predecessor::kDiedHere);
+    }
+    if (verdict == Verdict::kBrokenElsewhere) {
+      return Take(number, std::move(opened.file), *last, Predecessor::kDiedElsewhere);
+    }
+    refusal_ = Fail(ErrorCode::kBusy,
+                    fmt::format("{}: {} and did not let go of it cleanly", CannotOpen(name_),
+                                DescribeHolder(*last)),
+                    fmt::format("if {} is dead: {}", last->host_name, BreakHint(name_)));
+    if (succession_ == nullptr) return nullptr;
+  }
+  QUOIN_ASSIGN(const bool is_dead, IsDead(*last));
+  const bool is_held = opened.file == nullptr;
+  const bool is_held_for_good = IsHeldForGood(*last, is_held);
+  if (!is_dead || (is_held && !is_held_for_good)) return nullptr;
+  if (last->epoch >= kMaxEpoch) {
+    return Fail(ErrorCode::kTooLarge, fmt::format("{}: its epochs are used up", CannotOpen(name_)));
+  }
+  return Succeed(number, std::move(opened.file), *last);
+}
+
+WriterLock::WriterLock(FileSystem& file_system, std::string folder, uint64_t number,
+                       std::shared_ptr<File> file, LockRecord record)
+    : file_system_(file_system),
+      number_(number),
+      record_(std::move(record)),
+      folder_(std::move(folder)),
+      file_(std::move(file)) {}
 
 Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
                                                         const std::string& vdi_folder,
                                                         const std::string& vdi_name,
                                                         const HostIdentity& self,
-                                                        std::chrono::milliseconds wait) {
-  const std::string path = StoreLayout::WriterLock(vdi_folder);
-  QUOIN_ASSIGN(std::unique_ptr<File> file, WaitForLock(file_system, path, vdi_name, self, wait));
-  QUOIN_ASSIGN(const std::optional<LockRecord> last, ReadRecord(*file));
-  QUOIN_ASSIGN(const Predecessor predecessor, Judge(last, vdi_name, self));
-  if (last->epoch >= kMaxEpoch) {
-    return Fail(ErrorCode::kTooLarge,
-                fmt::format("{}: its epochs are used up", CannotOpen(vdi_name)));
+                                                        std::chrono::milliseconds wait,
+                                                        const Succession* succession) {
+  Acquisition acquisition(file_system, vdi_folder, vdi_name, self, succession);
+  const Clock::time_point begin = Clock::now();
+  const Clock::time_point deadline = begin + wait;
+  const Clock::time_point last_deadline =
+      begin + std::max(wait, succession == nullptr ? wait : succession->wait);
+  while (true) {
+    QUOIN_ASSIGN(std::unique_ptr<WriterLock> lock, acquisition.Try());
+    if (lock != nullptr) return lock;
+    const Clock::time_point now = Clock::now();
+    const Clock::time_point end = acquisition.may_be_dead() ? last_deadline : deadline;
+    if (now >= end) return acquisition.refusal();
+    const Clock::duration pause = now - begin < kQuickPolling ? kPollInterval : kSlowPollInterval;
+    std::this_thread::sleep_for(std::min(pause, end - now));
   }
-  std::unique_ptr<WriterLock> lock(new WriterLock(file_system, path, std::move(file)));
-  lock->record_ = RecordOf(self, last->epoch + 1);
-  lock->record_.taking_over = predecessor == Predecessor::kDiedElsewhere;
-  lock->predecessor_ = predecessor;
-  QUOIN_TRY(WriteRecord(*lock->file_, lock->record_));
-  return lock;
 }
 
 Result<std::unique_ptr<WriterLock>> WriterLock::Create(FileSystem& file_system,
@@ -188,83 +320,116 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Create(FileSystem& file_system,
                file_system.Open(path, {Access::kReadWrite, Creation::kExclusive, 0600}));
   QUOIN_ASSIGN(const bool locked, file->TryLock());
   if (!locked) return Fail(ErrorCode::kBusy, fmt::format("another process locked {}", path));
-  std::unique_ptr<WriterLock> lock(new WriterLock(file_system, path, std::move(file)));
-  lock->record_ = RecordOf(self, 1);
-  QUOIN_TRY(WriteRecord(*lock->file_, lock->record_));
+  const LockRecord record = RecordOf(self, 1, nullptr);
+  QUOIN_TRY(WriteLockRecord(*file, record));
   QUOIN_TRY(file_system.SyncDirectory(vdi_folder));
-  return lock;
+  return std::unique_ptr<WriterLock>(
+      new WriterLock(file_system, vdi_folder, 0, std::move(file), record));
 }
 
 Result<LockStatus> WriterLock::Inspect(FileSystem& file_system, const std::string& vdi_folder) {
+  QUOIN_ASSIGN(const uint64_t number, NewestLockFile(file_system, vdi_folder));
   QUOIN_ASSIGN(const std::unique_ptr<File> file,
-               file_system.Open(StoreLayout::WriterLock(vdi_folder), {}));
+               file_system.Open(StoreLayout::WriterLock(vdi_folder, number), {}));
   LockStatus status;
   QUOIN_ASSIGN(status.held, file->IsLockedElsewhere());
-  QUOIN_ASSIGN(const std::optional<LockRecord> record, ReadRecord(*file));
-  status.damaged = !record;
-  status.record = record.value_or(LockRecord());
+  QUOIN_ASSIGN(const LockFileContent content, ReadLockFile(*file));
+  status.damaged = !content.record;
+  status.record = content.record.value_or(LockRecord());
   return status;
 }
 
 Status WriterLock::Break(FileSystem& file_system, const std::string& vdi_folder,
                          const std::string& vdi_name, const HostIdentity& self) {
-  const std::string path = StoreLayout::WriterLock(vdi_folder);
-  std::optional<LockRecord> holder;
-  QUOIN_ASSIGN(const std::unique_ptr<File> file, OpenLocked(file_system, path, &holder));
-  if (file == nullptr) {
+  QUOIN_ASSIGN(const uint64_t number, NewestLockFile(file_system, vdi_folder));
+  QUOIN_ASSIGN(OpenedLock opened, OpenLocked(file_system, vdi_folder, number));
+  std::optional<LockRecord> record = opened.content.record;
+  if (opened.file == nullptr) {
     const std::string refused = fmt::format("cannot break the lock of vdis/{}", vdi_name);
-    Failure failure = HeldByAnother(refused, vdi_name, holder, self);
-    if (failure.value().code == ErrorCode::kBusy && holder && !holder->clean) {
+    Failure failure = HeldByAnother(refused, vdi_name, record, self);
+    if (failure.value().code == ErrorCode::kBusy && record && !record->clean) {
       failure.value().next =
-          "the lock itself is still held, so that process or its host's connection to the storage "
-          "is "
+          "the lock itself is still held, so that process or its host's connection to the storage is "
           "alive: stop it first";
     }
     return failure;
   }
-  QUOIN_ASSIGN(std::optional<LockRecord> record, ReadRecord(*file));
   if (record && record->clean) return {};  // nothing to break
   if (!record) {
     record.emplace();
     QUOIN_ASSIGN(const uint64_t highest, HighestLayerEpoch(file_system, vdi_folder));
-    record->epoch = highest + kUnknownEpochJump;
+    record->epoch = std::min(highest, kMaxEpoch - kUnknownEpochJump) + kUnknownEpochJump;
     record->host_name = "unknown";
     record->since_s = NowSeconds();
+    QUOIN_TRY(opened.file->Truncate(0));
   }
   record->clean = false;
   record->broken = true;
-  return WriteRecord(*file, *record);
+  return WriteLockRecord(*opened.file, *record);
 }
 
 void WriterLock::FollowFolder(const std::string& vdi_folder) {
-  path_ = StoreLayout::WriterLock(vdi_folder);
+  MutexLock lock(mutex_);
+  folder_ = vdi_folder;
 }
 
-Status WriterLock::Verify() {
+std::string WriterLock::Path() const { return StoreLayout::WriterLock(folder_, number_); }
+
+Status WriterLock::Verify() const {
+  std::shared_ptr<File> file;
+  std::string path;
+  std::string folder;
+  {
+    MutexLock lock(mutex_);
+    file = file_;
+    path = Path();
+    folder = folder_;
+  }
   const auto lost = [&](std::string_view why) {
-    return Fail(ErrorCode::kLostOwnership, fmt::format("{} is no longer ours: {}", path_, why));
+    return Fail(ErrorCode::kLostOwnership, fmt::format("{} is no longer ours: {}", path, why));
   };
-  if (file_ == nullptr) return lost("it was let go");
-  const Result<FileFacts> named = file_system_.Facts(path_);
+  if (file == nullptr) return lost("it was let go");
+  // A lock that we have is had again; one that the storage gave to another is not.
+  const Result<bool> locked = file->TryLock();
+  if (!locked) return lost(locked.error().what);
+  const Result<FileFacts> named = file_system_.Facts(path);
   if (!named && named.error().code == ErrorCode::kNotFound) return lost("it has no name any more");
   if (!named) return Failure(named.error());
-  QUOIN_ASSIGN(const FileFacts opened, file_->Facts());
+  QUOIN_ASSIGN(const FileFacts opened, file->Facts());
   if (named->identity != opened.identity) return lost("another file has its name");
-  QUOIN_ASSIGN(const std::optional<LockRecord> record, ReadRecord(*file_));
+  QUOIN_ASSIGN(const LockFileContent content, ReadLockFile(*file));
+  const std::optional<LockRecord>& record = content.record;
   if (!record) return lost("its record is damaged");
   if (record->epoch != record_.epoch || record->session != record_.session || record->broken) {
     return lost(DescribeHolder(*record));
   }
+  QUOIN_ASSIGN(const uint64_t newest, NewestLockFile(file_system_, folder));
+  if (content.superseded || newest != number_) {
+    const Result<LockStatus> next = Inspect(file_system_, folder);
+    return lost(next ? DescribeHolder(next->record) : "there is a newer one");
+  }
+  if (!*locked) return lost("another process has locked it");
   return {};
 }
 
 Status WriterLock::ReleaseClean() {
-  QUOIN_TRY(Verify());  // never over another owner's record
-  const std::unique_ptr<File> file = std::move(file_);
+  // Never over another owner's record: what was looked at must still be so when it is written.
+  for (;;) {
+    const uint64_t lapses = lease_ == nullptr ? 0 : lease_->lapses();
+    if (lease_ != nullptr) QUOIN_TRY(lease_->Admit());
+    QUOIN_TRY(Verify());
+    if (lease_ == nullptr || (lease_->IsValid() && lease_->lapses() == lapses)) break;
+  }
+  std::shared_ptr<File> file;
+  {
+    MutexLock lock(mutex_);
+    file = std::move(file_);
+  }
   LockRecord last = record_;
   last.clean = true;
   last.taking_over = false;
-  QUOIN_TRY(WriteRecord(*file, last));
+  last.succeeds = Id();
+  QUOIN_TRY(WriteLockRecord(*file, last));
   return file->Unlock();
 }
 

@@ -1,21 +1,30 @@
 // The right to change a VDI: an exclusive lock on its writer.lock, held on an open descriptor, and
 // a record in that file that says who has (or last had) it.
 //
-// The record is one 512-byte sector, so that it is never half of one and half of another: a line of
-// JSON with a checksum, padded with spaces:
+// The record is one sector (sector_record.h):
 //   {"epoch":7,"host":"..","host_name":"node2","boot":"..","session":"..","pid":4711,
-//    "since":<unix seconds>,"clean":false,"check":"<XXH3-64 of the text before this member>"}
+//    "since":<unix seconds>,"lease_ms":10000,"clean":false,"check":".."}
 // and before "check" "broken":true once Break has declared that owner dead, "taking_over":true from
-// when an owner succeeds one of another host until it has let go cleanly. An empty file is a lock
+// when an owner succeeds one of another host until it has let go cleanly, with "succeeds", that one's
+// session. An empty file is a lock
 // that nobody ever held (epoch 0, clean).
 //
-// Order of taking: lock free -> the file still has this name -> record says clean, or its session
-// is known dead -> write our record with epoch + 1 and clean=false, fsync -> owner.
+// Order of taking: lock free -> the file still has this name and is the newest -> record says clean, or
+// its session is known dead -> write our record with epoch + 1 and clean=false, fsync -> owner.
 //
 // Order of letting go: all flushed and published -> record with clean=true, fsync -> unlock. A
 // crash anywhere before that leaves clean=false, and the next owner recovers.
 //
-// Owned by the VDI that is open for writing; not thread-safe.
+// Succeeding an owner of another host that did not let go: its heartbeat has been seen unchanged for its
+// lease and a margin (session_watch.h) -> our claim is shown -> the margin passes -> the heartbeat is
+// still the same, else we withdraw -> the session is declared dead -> owner. Where the lock is free, the
+// claim is our record in the file. Where it is not, because the process that holds it is stopped or the
+// storage still believes in it, the claim is a newer lock file: writer.lock.1, .2 and so on, made by
+// link() with our record in it and our lock on it, so there is one winner. The newest one counts. The old
+// one gets a mark behind its record, for those to whom the storage shows an old list of names.
+//
+// Owned by the VDI that is open for writing. Verify may be called from any thread, everything else by
+// one at a time.
 #pragma once
 
 #include <chrono>
@@ -26,7 +35,11 @@
 
 #include "blockstore/base/file_system.h"
 #include "blockstore/base/id.h"
+#include "blockstore/base/mutex.h"
 #include "metadata/host.h"
+#include "metadata/lease.h"
+#include "metadata/session_watch.h"
+#include "metadata/store_layout.h"
 
 namespace quoin {
 
@@ -37,11 +50,13 @@ struct LockRecord {
   std::string boot;
   Id session;
   int64_t pid = 0;
-  int64_t since_s = 0;  // Unix time, for people only
+  int64_t since_s = 0;    // Unix time, for people only
+  uint32_t lease_ms = 0;  // of its session; 0: not said
   bool clean = true;
   bool broken = false;  // declared dead by `quoin lock break`
   // Its owner came after another host's, whose head it may not have frozen yet.
   bool taking_over = false;
+  Id succeeds;  // that other host's session, while it is taken over
   bool operator==(const LockRecord&) const = default;
 };
 
@@ -50,6 +65,15 @@ struct LockStatus {
   LockRecord record;
   bool held = false;     // some process holds the lock now
   bool damaged = false;  // the record is rubbish
+};
+
+// What it takes to succeed an owner that died without a word, and to be succeeded.
+struct Succession {
+  const StoreLayout& layout;
+  SessionWatch& watch;
+  Lease& lease;  // our own, begun
+  // How long to wait for certainty that the owner is dead; it takes its lease and two margins.
+  std::chrono::milliseconds wait;
 };
 
 class WriterLock {
@@ -65,11 +89,14 @@ class WriterLock {
   // Tries until `wait` has passed, polling. kBusy names the holder ("host node2 has had it open
   // since 10:02 (pid 4711)"); kBusy with the hint `quoin lock break` if another host did not let go
   // cleanly; kCorrupt with the same hint if the record is rubbish. `vdi_name` is for messages.
+  // Without `succession` no owner of another host is succeeded that was not declared dead by Break.
+  // `file_system` is the storage itself, not fenced.
   static Result<std::unique_ptr<WriterLock>> Acquire(FileSystem& file_system,
                                                      const std::string& vdi_folder,
                                                      const std::string& vdi_name,
                                                      const HostIdentity& self,
-                                                     std::chrono::milliseconds wait);
+                                                     std::chrono::milliseconds wait,
+                                                     const Succession* succession = nullptr);
 
   // For a VDI folder that is just being made: creates the lock file, durably, and takes it. The
   // record's epoch becomes 1.
@@ -94,21 +121,31 @@ class WriterLock {
   // The owner renamed the VDI's folder: the lock's file has this name now.
   void FollowFolder(const std::string& vdi_folder);
 
-  // kLostOwnership if the file no longer has its name or holds another record than ours.
-  Status Verify();
+  // kLostOwnership if the storage has taken the lock from us, the file no longer has its name, is not the
+  // newest, or holds another record than ours.
+  Status Verify() const;
 
   // Writes clean=true, durably, and unlocks. kLostOwnership, with nothing written, if Verify fails.
   // Without it, destruction unlocks and leaves clean=false: what a crash does.
   Status ReleaseClean();
 
  private:
-  WriterLock(FileSystem& file_system, std::string path, std::unique_ptr<File> file);
+  class Acquisition;
+
+  WriterLock(FileSystem& file_system, std::string folder, uint64_t number,
+             std::shared_ptr<File> file, LockRecord record);
+
+  std::string Path() const QUOIN_REQUIRES(mutex_);
 
   FileSystem& file_system_;
-  std::string path_;
-  std::unique_ptr<File> file_;
-  LockRecord record_;
+  const uint64_t number_;  // of the lock file: 0 is writer.lock, 1 writer.lock.1 ...
+  const LockRecord record_;
   Predecessor predecessor_ = Predecessor::kClean;
+  Lease* lease_ = nullptr;  // ours; null if nobody may succeed us
+
+  mutable Mutex mutex_{LockRank::kLeaf};  // held only to look at what it guards
+  std::string folder_ QUOIN_GUARDED_BY(mutex_);
+  std::shared_ptr<File> file_ QUOIN_GUARDED_BY(mutex_);
 };
 
 // "host node2 has had it open since 10:02 (pid 4711)"

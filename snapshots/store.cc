@@ -49,12 +49,15 @@ Status VdiHandle::Close() {
 Store::Store(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
 Store::~Store() {
+  // Without its lease nobody comes to an end by waiting for it.
+  if (!shared_->environment.lease.IsValid()) shared_->environment.lease.End();
   shared_->collector.reset();
   shared_->environment.finisher.Stop();  // it tells the sealer of what it has finished
   shared_->sealer.reset();
   shared_->environment.sealer = nullptr;
   shared_->temporaries_lock.reset();
   (void)RemoveTree(shared_->environment.file_system, shared_->environment.layout.Temporaries());
+  shared_->environment.lease.End();
 }
 
 Result<std::unique_ptr<Store>> Store::Open(FileSystem& file_system, const std::string& root,
@@ -77,6 +80,7 @@ Result<std::unique_ptr<Store>> Store::OpenWith(FileSystem& file_system, const st
   environment.compression = compression.value_or(Compression::kLz4);  // the superblock was checked
   environment.store_id = opened.store_id;
   QUOIN_ASSIGN(environment.collection, CollectionLock::Open(file_system, environment.layout));
+  if (options.announces_itself) QUOIN_TRY(environment.lease.Begin());
   store->shared_->sealer =
       std::make_unique<Sealer>(*store, environment, options.seals_in_background, options.seal_delay);
   environment.sealer = store->shared_->sealer.get();
@@ -121,6 +125,19 @@ std::vector<std::shared_ptr<Vdi>> Store::Shared::AllOpen() {
     if (std::shared_ptr<Vdi> vdi = slot.lock()) open.push_back(std::move(vdi));
   }
   return open;
+}
+
+void Store::Shared::LookAfterLapse() {
+  // Whoever took over from us has removed our temporaries.
+  const Result<bool> there = PathExists(environment.storage, environment.layout.TemporariesLock());
+  if (there && !*there) {
+    temporaries_lock.reset();
+    if (const Status taken = TakeTemporaries(); !taken) spdlog::error("{}", taken.error().what);
+  }
+  for (const std::shared_ptr<Vdi>& vdi : AllOpen()) {
+    if (vdi->KeepsOwnership()) continue;
+    environment.Tell([&](StoreObserver& o) { o.ContentReplaced(vdi->id()); });
+  }
 }
 
 uint64_t Store::Shared::CountRequests() {
@@ -237,7 +254,7 @@ Status Store::Rename(const std::string& from, const std::string& to) {
 // ------------------------------------------------------------------------------- locks, space
 
 Result<LockStatus> Store::InspectLock(const Id& vdi) {
-  return WriterLock::Inspect(shared_->environment.file_system,
+  return WriterLock::Inspect(shared_->environment.storage,
                              shared_->environment.layout.Vdi(vdi));
 }
 
@@ -247,7 +264,7 @@ Status Store::BreakLock(const std::string& name) {
     return Fail(ErrorCode::kIsDirectory, fmt::format("cannot break the lock of {}: it is a folder",
                                                      name));
   }
-  return WriterLock::Break(shared_->environment.file_system,
+  return WriterLock::Break(shared_->environment.storage,
                            shared_->environment.layout.Vdi(facts.vdi), name,
                            shared_->environment.self);
 }

@@ -38,6 +38,12 @@ class Vdi;
 struct StoreOptions {
   // How long an open for writing waits for another owner to let go.
   std::chrono::milliseconds ownership_wait{3000};
+  // How long an owner goes on after its heartbeat, and how long an open for writing waits to be certain
+  // that another host's owner is dead, which takes its lease and two tenths more (metadata/lease.h).
+  std::chrono::milliseconds lease{10'000};
+  std::chrono::milliseconds take_over_wait{20'000};
+  // Shows itself to the other hosts from the start, and not only once it owns something.
+  bool announces_itself = false;
   // How long who refers to packs waits for a collector that decides, which takes it a moment.
   std::chrono::milliseconds collector_wait{60'000};
   // Of decompressed frames, and of decoded nodes of maps.

@@ -3,16 +3,19 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <unordered_map>
 
-#include "blockstore/base/file_system.h"
+#include "blockstore/base/fenced_file_system.h"
 #include "blockstore/maps/node_cache.h"
 #include "blockstore/packs/pack_store.h"
 #include "metadata/collection_lock.h"
 #include "metadata/digest_index.h"
 #include "metadata/host.h"
+#include "metadata/lease.h"
 #include "metadata/names.h"
+#include "metadata/session_watch.h"
 #include "metadata/store_layout.h"
 #include "snapshots/copy_finder.h"
 #include "snapshots/frozen_finisher.h"
@@ -24,27 +27,35 @@ namespace quoin {
 class Sealer;
 
 struct StoreEnvironment {
+  // `after_lapse`: see Lease.
   StoreEnvironment(FileSystem& fs, const std::string& root, HostIdentity identity,
-                   StoreOptions store_options)
-      : file_system(fs),
+                   StoreOptions store_options, std::function<void()> after_lapse)
+      : storage(fs),
         layout(root, identity.session.ToString()),
         self(std::move(identity)),
         options(store_options),
-        names(fs, layout),
-        layer_cache(fs),
+        lease(fs, layout, self, store_options.lease, std::move(after_lapse)),
+        fenced(fs, lease),
+        sessions(fs, layout),
+        names(file_system, layout),
+        layer_cache(file_system),
         frames(store_options.frame_cache_bytes),
         nodes(store_options.node_cache_bytes),
-        packs(fs, layout.Packs(), frames),
+        packs(file_system, layout.Packs(), frames),
         copies(packs, [this] { return Index(); }) {
     packs.SetHealer([this](const Digest& digest, const SlotLocation& damaged) {
       return copies.Find(digest, damaged);
     });
   }
 
-  FileSystem& file_system;
+  FileSystem& storage;  // as it is, for what has to do with ownership itself
   const StoreLayout layout;
   const HostIdentity self;
   const StoreOptions options;
+  Lease lease;  // begun before anything is owned
+  FencedFileSystem fenced;
+  FileSystem& file_system = fenced;  // for everything else: changes nothing after a lapse
+  SessionWatch sessions;
   Names names;
   LayerCache layer_cache;
   FrameCache frames;

@@ -50,8 +50,9 @@ Status RemoveTree(FileSystem& fs, const std::string& path) {
   return unless_gone(fs.RemoveDirectory(path));
 }
 
+// Also by the lease's thread after a lapse, while nothing else may be changed.
 Status Store::Shared::TakeTemporaries() {
-  FileSystem& fs = environment.file_system;
+  FileSystem& fs = environment.storage;
   const StoreLayout& layout = environment.layout;
   for (int attempt = 1;; ++attempt) {
     const Status made = fs.MakeDirectory(layout.Temporaries());

@@ -16,7 +16,9 @@ namespace quoin {
 struct Store::Shared {
   Shared(FileSystem& fs, const std::string& root, HostIdentity self, StoreOptions options,
          Superblock sb)
-      : superblock(std::move(sb)), environment(fs, root, std::move(self), options), published(fs) {}
+      : superblock(std::move(sb)),
+        environment(fs, root, std::move(self), options, [this] { LookAfterLapse(); }),
+        published(fs) {}
 
   const Superblock superblock;
   StoreEnvironment environment;
@@ -37,6 +39,8 @@ struct Store::Shared {
   std::vector<std::shared_ptr<Vdi>> AllOpen();
   // What the finisher has still to do, for those who look at what is published.
   void PublishAll();
+  // What this process owned before its lease lapsed is owned still, or lost: by the lease's thread.
+  void LookAfterLapse();
   // Requests on all open VDIs.
   uint64_t CountRequests();
   // The VDI's object, made if need be.

@@ -181,7 +181,7 @@ Status Store::RemoveVdi(const std::string& name, bool with_snapshots) {
 Result<std::shared_ptr<const PublishedVdi>> Store::Shared::PublishedState(Store& store,
                                                                           const Id& id) {
   const std::string folder = environment.layout.Vdi(id);
-  const Result<LockStatus> last = WriterLock::Inspect(environment.file_system, folder);
+  const Result<LockStatus> last = WriterLock::Inspect(environment.storage, folder);
   if (last && !last->damaged && !last->held && !last->record.clean &&
       last->record.host == environment.self.host) {
     // Opening for reading recovers and publishes what a process that died here had flushed. Where

@@ -51,6 +51,7 @@ const LayerRecord* Vdi::FindLayer(uint32_t seq) const {
 // ------------------------------------------------------------------------------- requests
 
 Result<size_t> Vdi::Read(uint64_t offset, std::span<std::byte> buffer) {
+  QUOIN_TRY(CheckLease());
   Result<size_t> done = data_.Read(offset, buffer);
   if (!done && !data_.has_contents()) {
     return Fail(ErrorCode::kIo, fmt::format("cannot read {}: its last writer could not let go of it "
@@ -60,7 +61,54 @@ Result<size_t> Vdi::Read(uint64_t offset, std::span<std::byte> buffer) {
   return done;
 }
 
+bool Vdi::HasLease() const {
+  return environment_.lease.IsValid() && !lost_.load(std::memory_order_acquire);
+}
+
+Status Vdi::WaitForLease() const {
+  QUOIN_TRY(environment_.lease.Admit());
+  if (!lost_.load(std::memory_order_acquire)) return {};
+  return Fail(ErrorCode::kLostOwnership,
+              fmt::format("{} is no longer ours: this host's heartbeat stopped for longer than its "
+                          "lease, and another one took over", Title()),
+              "close the VDI here and open it again");
+}
+
+bool Vdi::KeepsOwnership() {
+  std::shared_ptr<WriterLock> lock;
+  {
+    MutexLock watched(watched_mutex_);
+    lock = watched_lock_;
+  }
+  if (lock == nullptr || lost_) return true;
+  const Status verified = lock->Verify();
+  if (verified) return true;
+  spdlog::error("{}: {}; whoever has it open here gets errors until it is closed and opened again",
+                Title(), verified.error().what);
+  failed_ = true;
+  lost_ = true;
+  return false;
+}
+
+void Vdi::Hold(std::shared_ptr<WriterLock> lock) {
+  lock_ = std::move(lock);
+  lost_ = false;
+  MutexLock watched(watched_mutex_);
+  watched_lock_ = lock_;
+  owned_ = true;
+}
+
+std::shared_ptr<WriterLock> Vdi::LetLockGo() {
+  {
+    MutexLock watched(watched_mutex_);
+    watched_lock_.reset();
+  }
+  owned_ = false;
+  return std::exchange(lock_, nullptr);
+}
+
 Status Vdi::CheckWritable() const {
+  QUOIN_TRY(CheckLease());
   if (!failed_.load(std::memory_order_relaxed)) return {};
   return Fail(ErrorCode::kIo,
               fmt::format("cannot write {}: a flush failed before, and what it held may be lost",
@@ -101,8 +149,14 @@ Status Vdi::Zero(uint64_t offset, uint64_t length) {
   return {};
 }
 
-Result<uint64_t> Vdi::SeekData(uint64_t offset) { return data_.SeekData(offset); }
-Result<uint64_t> Vdi::SeekHole(uint64_t offset) { return data_.SeekHole(offset); }
+Result<uint64_t> Vdi::SeekData(uint64_t offset) {
+  QUOIN_TRY(CheckLease());
+  return data_.SeekData(offset);
+}
+Result<uint64_t> Vdi::SeekHole(uint64_t offset) {
+  QUOIN_TRY(CheckLease());
+  return data_.SeekHole(offset);
+}
 uint64_t Vdi::data_blocks() const { return const_cast<DataPath&>(data_).data_blocks(); }
 
 Attributes Vdi::attributes() const {

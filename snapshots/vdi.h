@@ -60,6 +60,10 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Attributes attributes() const;
   int64_t created_ns() const;
 
+  // After a lapse of the lease, by its thread: false if the VDI was owned and another host has taken it
+  // over. From then on every request fails until all who have it open for writing have closed it.
+  bool KeepsOwnership();
+
   // Writes `.owned` files of frozen layers that lack them, forgets their rows, and publishes. For
   // the finisher, and for whoever needs the files now. Nothing to do is success.
   Status FinishFrozen() QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
@@ -74,6 +78,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status AddHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
   Status DropHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
   Status BecomeOwner() QUOIN_REQUIRES(lifecycle_mutex_);
+  // Takes what the dead owner may still write to out of its reach.
+  Status DetachFromStaleOwner() QUOIN_REQUIRES(state_mutex_);
   Status Recover() QUOIN_REQUIRES(state_mutex_);
   Status DecidePendingSnapshots() QUOIN_REQUIRES(state_mutex_);
   // Keeps what `published` names, if not null.
@@ -120,6 +126,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   VdiState PublishableState() const QUOIN_REQUIRES(state_mutex_);
   Status RequireOwner() const QUOIN_REQUIRES(state_mutex_);
   Status CheckWritable() const;
+  // What this process owns may be read and changed while its lease lasts; waits for it if need be.
+  Status CheckLease() const {
+    if (!owned_.load(std::memory_order_acquire)) return {};
+    return HasLease() ? Status() : WaitForLease();
+  }
+  bool HasLease() const;
+  Status WaitForLease() const;
   Failure Poison(const Error& error);
   Layer::Location LayerLocation(const std::string& name) const;
   const LayerRecord* FindLayer(uint32_t seq) const QUOIN_REQUIRES(state_mutex_);
@@ -209,6 +222,9 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   uint64_t CountUnsealed() const QUOIN_REQUIRES(state_mutex_);
 
   void CountWrite();
+  void Hold(std::shared_ptr<WriterLock> lock) QUOIN_REQUIRES(state_mutex_);
+  // Forgets that this process is the owner, without a word to anyone.
+  std::shared_ptr<WriterLock> LetLockGo() QUOIN_REQUIRES(state_mutex_);
 
   // Constant after construction.
   StoreEnvironment& environment_;
@@ -217,6 +233,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
 
   DataPath data_;
   std::atomic<bool> failed_{false};   // a flush failed: nothing may be written any more
+  std::atomic<bool> owned_{false};    // lock_ is held
+  std::atomic<bool> lost_{false};     // another host has taken over; failed_ is set too
   std::atomic<bool> copying_{false};  // state_.vdi.copy_origin is set
   std::atomic<int64_t> mtime_ns_{0};  // of the last write
   std::atomic<bool> written_{false};  // something changed since the last recording of attributes
@@ -228,9 +246,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   FileIdentity published_file_ QUOIN_GUARDED_BY(lifecycle_mutex_);  // what was loaded, as reader
   int64_t published_ctime_ns_ QUOIN_GUARDED_BY(lifecycle_mutex_) = 0;
 
+  // lock_ again, for the lease's thread, which must not wait for those who wait for it.
+  Mutex watched_mutex_{LockRank::kLeaf};
+  std::shared_ptr<WriterLock> watched_lock_ QUOIN_GUARDED_BY(watched_mutex_);
+
   mutable Mutex state_mutex_{LockRank::kVdiState};
   VdiState state_ QUOIN_GUARDED_BY(state_mutex_);
-  std::unique_ptr<WriterLock> lock_ QUOIN_GUARDED_BY(state_mutex_);
+  std::shared_ptr<WriterLock> lock_ QUOIN_GUARDED_BY(state_mutex_);
   std::unique_ptr<VdiDatabase> database_ QUOIN_GUARDED_BY(state_mutex_);
   // Frozen in memory, not yet in vdi.db; oldest first. The head's row is part of the same change.
   std::vector<std::shared_ptr<Layer>> unrecorded_ QUOIN_GUARDED_BY(state_mutex_);

@@ -7,6 +7,8 @@
 #include <set>
 
 #include "blockstore/base/atomic_file.h"
+#include "blockstore/layers/layer_detach.h"
+#include "metadata/database_detach.h"
 #include "metadata/published.h"
 #include "snapshots/sealer.h"
 #include "snapshots/stack_opening.h"
@@ -82,7 +84,7 @@ Status Vdi::DropHandle(Access access) {
 // host, the VDI is recovered and published first, so that a reader misses nothing that was flushed.
 Status Vdi::LoadPublished() {
   FileSystem& fs = environment_.file_system;
-  const Result<LockStatus> last = WriterLock::Inspect(fs, folder_);
+  const Result<LockStatus> last = WriterLock::Inspect(environment_.storage, folder_);
   if (last && !last->damaged && !last->held && !last->record.clean &&
       last->record.host == environment_.self.host) {
     if (BecomeOwner()) {
@@ -153,7 +155,7 @@ Status Vdi::ReadUnpublished() {
   } else {
     Abandon();
   }
-  lock_.reset();
+  (void)LetLockGo();
   return reading;
 }
 
@@ -209,13 +211,23 @@ Result<LayerStack> Vdi::OpenStack(uint32_t top_seq, const VdiState& state) {
 Status Vdi::BecomeOwner() {
   FileSystem& fs = environment_.file_system;
   const std::string name = environment_.NameHint(id_);
+  QUOIN_TRY(environment_.lease.Begin());
+  const uint64_t lapses = environment_.lease.lapses();
+  const Succession succession{environment_.layout, environment_.sessions, environment_.lease,
+                              environment_.options.take_over_wait};
   QUOIN_ASSIGN(std::unique_ptr<WriterLock> acquired,
-               WriterLock::Acquire(fs, folder_, name.empty() ? id_.ToString() : name,
-                                   environment_.self,
-                                   environment_.options.ownership_wait));
+               WriterLock::Acquire(environment_.storage, folder_,
+                                   name.empty() ? id_.ToString() : name, environment_.self,
+                                   environment_.options.ownership_wait, &succession));
   MutexLock lock(state_mutex_);
-  lock_ = std::move(acquired);
+  Hold(std::move(acquired));
   const auto take = [&]() QUOIN_NO_THREAD_SAFETY_ANALYSIS -> Status {
+    // One that lapsed before the lease's thread knew of this lock.
+    QUOIN_TRY(environment_.lease.Admit());
+    if (environment_.lease.lapses() != lapses) QUOIN_TRY(lock_->Verify());
+    if (lock_->predecessor() == WriterLock::Predecessor::kDiedElsewhere) {
+      QUOIN_TRY(DetachFromStaleOwner());
+    }
     QUOIN_ASSIGN(database_, VdiDatabase::Open(fs, StoreLayout::Database(folder_)));
     QUOIN_ASSIGN(state_, database_->Load());
     if (state_.vdi.id != id_) {
@@ -252,9 +264,9 @@ Status Vdi::BecomeOwner() {
     database_.reset();
     if (data_.head() != nullptr) Abandon();
     published_file_ = {};
-    const bool was_clean = lock_->predecessor() == WriterLock::Predecessor::kClean;
-    if (was_clean && !head_changed_) (void)lock_->ReleaseClean();
-    lock_.reset();
+    const std::shared_ptr<WriterLock> held = LetLockGo();
+    const bool was_clean = held->predecessor() == WriterLock::Predecessor::kClean;
+    if (was_clean && !head_changed_) (void)held->ReleaseClean();
     return taken;
   }
   written_ = false;
@@ -274,6 +286,26 @@ Status Vdi::OpenLayers() {
   data_.Replace({std::move(layer), std::move(below), state_.vdi.size_bytes, data});
   if (state_.vdi.copy_origin.IsNull()) return {};
   return SettleCopyLocked();  // a copy in pieces that its process did not end
+}
+
+// The dead owner may be a living one that was stopped or cut off for too long: it changes nothing more
+// once it finds that out, but each of its threads may be in the midst of one call, and the storage may
+// have writes of it under way. What goes from its temporaries to a name cannot any more once they are
+// gone; everything else that it has open for writing gets files of its own. What it still writes until
+// then counts as written before, like what a crashed guest had not flushed.
+Status Vdi::DetachFromStaleOwner() {
+  FileSystem& fs = environment_.file_system;
+  const auto new_temporary = [this] { return environment_.layout.NewTemporary(); };
+  const Id stale = lock_->record().succeeds;
+  if (!stale.IsNull()) QUOIN_TRY(RemoveTree(fs, environment_.layout.TemporariesOf(stale)));
+  QUOIN_TRY(DetachDatabase(fs, StoreLayout::Database(folder_), new_temporary()));
+  QUOIN_ASSIGN(database_, VdiDatabase::Open(fs, StoreLayout::Database(folder_)));
+  QUOIN_ASSIGN(state_, database_->Load());
+  const LayerRecord* const head = FindLayer(state_.vdi.head_seq);
+  QUOIN_ASSIGN(const std::unique_ptr<OwnershipSet> owned, LoadOwnershipRows(head->seq));
+  QUOIN_TRY(DetachLayerFiles(fs, LayerLocation(head->name), *owned, new_temporary));
+  database_.reset();
+  return {};
 }
 
 // What a dead owner may have left: two names after a rename, rows of a finished layer. From another host, also a writer that does not know that it is
@@ -393,10 +425,12 @@ Status Vdi::LetGo() {
   if (status && sweep_needed_) status = SweepLayerFiles(nullptr);
   if (status) status = database_->Checkpoint();
   const bool readers_stay = readers_ > 0;
-  std::unique_ptr<WriterLock> held = std::move(lock_);
+  const std::shared_ptr<WriterLock> held = LetLockGo();
   if (!status) {
-    spdlog::error("{}: could not be let go cleanly ({}); the next owner recovers it", Title(),
-                  status.error().what);
+    if (!lost_) {
+      spdlog::error("{}: could not be let go cleanly ({}); the next owner recovers it", Title(),
+                    status.error().what);
+    }
     Abandon();
     published_file_ = {};
     return status;
@@ -481,7 +515,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
   }
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
-  const std::unique_ptr<WriterLock> held = std::move(lock_);
+  const std::shared_ptr<WriterLock> held = LetLockGo();
   Status removable = CheckRemovable(name, with_snapshots);
   // Only its owner renames a VDI, so from here on this stays as it is, but for its folder.
   if (!LeadsTo(environment_.names, name, id_)) {

@@ -55,6 +55,7 @@ void LimitMemoryArenas() {
 StoreOptions OptionsOf(const DaemonOptions& options) {
   StoreOptions store;
   store.ownership_wait = options.ownership_wait;
+  store.announces_itself = true;
   store.state_dir = DefaultStateDir();
   store.seals_in_background = options.seals;
   store.seal_delay = options.seal_delay;

@@ -48,6 +48,7 @@ enum class LockRank : int {
   kPackTable = 93,    // blockstore: the open packs
   kFrameCache = 94,   // blockstore: a shard of the decompressed frames
   kLeaf = 100,        // takes nothing after it
+  kLease = 110,       // metadata: waiting at the fence, with whatever held
 };
 
 namespace internal {

@@ -24,6 +24,9 @@ inline StoreOptions TestOptions() {
   StoreOptions options;
   options.ownership_wait = std::chrono::milliseconds(0);
   options.collector_wait = std::chrono::milliseconds(0);
+  // No heartbeat comes between the steps that a test counts, and no dead owner is waited for.
+  options.lease = std::chrono::hours(1);
+  options.take_over_wait = std::chrono::milliseconds(0);
   return options;
 }
 

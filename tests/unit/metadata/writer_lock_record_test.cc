@@ -28,6 +28,8 @@ TEST(WriterLockRecordTest, GivesBackEveryField) {
     record.clean = flag;
     record.broken = !flag;
     record.taking_over = !flag;
+    record.lease_ms = flag ? 0 : 10'000;
+    if (flag) record.succeeds = SampleId(3);
     const std::string bytes = EncodeLockRecord(record);
     EXPECT_EQ(bytes.size(), 512u);
     const auto read = DecodeLockRecord(bytes);
@@ -52,6 +54,8 @@ TEST(WriterLockRecordTest, TheLargestRecordFitsAndStrangeHostNamesAreMadeHarmles
   record.pid = INT64_MIN;
   record.since_s = INT64_MIN;
   record.broken = record.taking_over = true;
+  record.lease_ms = UINT32_MAX;
+  record.succeeds = SampleId(3);
   record.host_name = std::string(1000, '"');
   record.boot = std::string(1000, '\x01');
   const auto read = DecodeLockRecord(EncodeLockRecord(record));

@@ -1,6 +1,12 @@
 // Becoming the owner of what another one left, and what others can read meanwhile.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "blockstore/base/fenced_file_system.h"
 #include "tests/unit/snapshots/store_world.h"
 
 namespace quoin {
@@ -140,6 +146,148 @@ TEST_F(TakeOverTest, AReaderThatReadsWhatIsJustReplacedLooksAgain) {
         EXPECT_TRUE(Read(**reader, 0, kBlockBytes) == PatternOf(seed, kBlockBytes));
       },
       replace);
+}
+
+// --- hosts that are stopped, or cut off from the storage, and come back ------------------------------
+
+// Each call that changes something waits here while the host is stopped, and goes on afterwards: as a
+// process does that was stopped right before the call, or storage that has it under way.
+class Stopping final : public Fence {
+ public:
+  Status Admit() override {
+    std::unique_lock lock(mutex_);
+    ++waiting_;
+    condition_.wait(lock, [this] { return !stopped_; });
+    --waiting_;
+    return {};
+  }
+  void Stop() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  void Continue() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = false;
+    condition_.notify_all();
+  }
+  int waiting() {
+    const std::lock_guard lock(mutex_);
+    return waiting_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  bool stopped_ = false;
+  int waiting_ = 0;
+};
+
+class ComebackTest : public StoreWorld {
+ protected:
+  static constexpr std::chrono::milliseconds kLease{400};
+
+  // A host whose heartbeat stops when `stopping_` does.
+  std::unique_ptr<Store> OpenStoppable(uint8_t host) {
+    StoreOptions options = TestOptions();
+    options.lease = kLease;
+    Result<std::unique_ptr<Store>> store =
+        Store::Open(stoppable_, "/store", TestHost(host), options);
+    EXPECT_OK(store);
+    return store ? std::move(*store) : nullptr;
+  }
+  std::unique_ptr<Store> OpenPatient(uint8_t host) {
+    StoreOptions options = TestOptions();
+    options.take_over_wait = std::chrono::seconds(30);
+    Result<std::unique_ptr<Store>> store = Store::Open(fs_, "/store", TestHost(host), options);
+    EXPECT_OK(store);
+    return store ? std::move(*store) : nullptr;
+  }
+  void AwaitWaiting(int calls) {
+    for (int i = 0; i < 2000 && stopping_.waiting() < calls; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ASSERT_GE(stopping_.waiting(), calls);
+  }
+
+  Stopping stopping_;
+  FencedFileSystem stoppable_{fs_, stopping_};
+};
+
+TEST_F(ComebackTest, WhatAStoppedOwnerHadUnderWayIsNeverSeenAndItsGuestGetsErrors) {
+  const std::string first = PatternOf(1, 4 * kBlockBytes);
+  const Id a = CreateWith("a", first);
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  const std::string flushed = PatternOf(2, kBlockBytes);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(flushed)));
+  ASSERT_OK((*old_handle)->Flush());
+
+  stopping_.Stop();
+  // In place, in a block that the head owns and that was flushed: what a stale descriptor could spoil.
+  std::thread writing([&] { (void)(*old_handle)->Write(0, AsBytes(PatternOf(3, kBlockBytes))); });
+  std::thread committing([&] {
+    (void)(*old_handle)->Write(2 * kBlockBytes, AsBytes(PatternOf(3, kBlockBytes)));
+    (void)(*old_handle)->Flush();
+  });
+  AwaitWaiting(2);
+
+  store_ = OpenPatient(1);
+  VdiHandle handle = OpenVdi(a);
+  const auto expect_flushed = [&](Image& image) {
+    EXPECT_TRUE(Read(image, 0, kBlockBytes) == flushed);
+    EXPECT_TRUE(Read(image, kBlockBytes, kBlockBytes) == first.substr(kBlockBytes, kBlockBytes));
+    EXPECT_TRUE(Read(image, 2 * kBlockBytes, kBlockBytes) ==
+                first.substr(2 * kBlockBytes, kBlockBytes));
+  };
+  expect_flushed(*handle);
+  const std::string last = PatternOf(4, kBlockBytes);
+  ASSERT_OK(handle->Write(3 * kBlockBytes, AsBytes(last)));
+  ASSERT_OK(handle->Flush());
+
+  stopping_.Continue();
+  writing.join();
+  committing.join();
+  expect_flushed(*handle);
+  EXPECT_ERROR(kLostOwnership, (*old_handle)->Write(0, AsBytes(first)));
+  EXPECT_ERROR(kLostOwnership, (*old_handle)->Flush());
+  std::string bytes(kBlockBytes, '\0');
+  EXPECT_ERROR(kLostOwnership,
+               (*old_handle)->Read(0, std::as_writable_bytes(std::span(bytes))));
+  EXPECT_FALSE(old->CreateSnapshots({{"a", "late"}}));
+  expect_flushed(*handle);
+  ASSERT_OK(handle.Close());
+  const std::unique_ptr<Store> third = OpenAs(3);
+  Result<VdiHandle> reader = third->OpenVdi(a, Access::kRead);
+  ASSERT_OK(reader);
+  expect_flushed(**reader);
+  EXPECT_TRUE(Read(**reader, 3 * kBlockBytes, kBlockBytes) == last);
+
+  // The old host recovers once it has closed the VDI, which it cannot do cleanly.
+  EXPECT_FALSE(old_handle->Close());
+  old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  expect_flushed(**old_handle);
+  EXPECT_TRUE(Read(**old_handle, 3 * kBlockBytes, kBlockBytes) == last);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(first)));
+  ASSERT_OK(old_handle->Close());
+}
+
+TEST_F(ComebackTest, AnOwnerThatComesBackBeforeAnybodyTookOverGoesOn) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(handle);
+  stopping_.Stop();
+  const std::string late = PatternOf(2, kBlockBytes);
+  std::thread writing([&] { EXPECT_OK((*handle)->Write(0, AsBytes(late))); });
+  std::this_thread::sleep_for(2 * kLease);
+  stopping_.Continue();
+  writing.join();
+  EXPECT_OK((*handle)->Flush());
+  EXPECT_OK(old->CreateSnapshots({{"a", "s"}}));
+  EXPECT_TRUE(Read(**handle, 0, kBlockBytes) == late);
+  EXPECT_OK(handle->Close());
 }
 
 }  // namespace
