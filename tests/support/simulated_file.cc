@@ -11,6 +11,17 @@ Result<size_t> SimulatedFile::Read(uint64_t offset, std::span<std::byte> buffer)
   return inode_->content.Read(offset, buffer);
 }
 
+namespace {
+
+// No sector is ever half of one write and half of another.
+size_t HalfOf(uint64_t offset, size_t size) {
+  constexpr uint64_t kSector = 512;
+  const uint64_t end = (offset + size / 2) / kSector * kSector;
+  return end > offset ? end - offset : 0;
+}
+
+}  // namespace
+
 Status SimulatedFile::Write(uint64_t offset, std::span<const std::byte> bytes) {
   system_->Observe(Call::kWrite, path_);
   const std::lock_guard lock(system_->mutex);
@@ -18,7 +29,7 @@ Status SimulatedFile::Write(uint64_t offset, std::span<const std::byte> bytes) {
   if (offset > kMaxFileBytes || bytes.size() > kMaxFileBytes - offset) return TooLarge("write");
   const bool running = !Dead() && !system_->faults.stopped();
   if (Status admitted = Admit(Call::kWrite); !admitted) {
-    if (running) system_->Write(*inode_, offset, bytes.first(bytes.size() / 2));
+    if (running) system_->Write(*inode_, offset, bytes.first(HalfOf(offset, bytes.size())));
     return admitted;
   }
   if (system_->Write(*inode_, offset, bytes) < bytes.size()) {

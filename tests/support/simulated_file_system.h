@@ -55,7 +55,7 @@ class SimulatedFileSystem final : public FileSystem {
   void Crash(CrashMode mode = CrashMode::kLoseAll, uint64_t seed = 0);
 
   // The `n`-th step from now (1: the next) fails, and with kCrash and kErrors all that follow. A
-  // write that fails has written its first half. One fault is planned at a time.
+  // write that fails has written its first half, in whole sectors. One fault is planned at a time.
   void FailAfter(uint64_t n, FaultMode mode, ErrorCode code = ErrorCode::kIo);
   // The same for calls of one kind, or on some paths, only.
   void Plan(Fault fault);
