@@ -59,6 +59,7 @@ class Marking final : public PlaceVisitor {
  public:
   explicit Marking(PackMarks& marks) : marks_(marks) {}
   bool EnterNode(const SlotLocation& at) override { return marks_.VisitNode(at).value_or(false); }
+  void VisitBase(const SlotLocation& at) override { (void)marks_.VisitBase(at); }
   void LeaveNode(const SlotLocation&) override {}
   void VisitExtent(uint64_t, const SlotLocation& slot, uint64_t count) override {
     (void)marks_.VisitExtent(slot, count);  // one that no pack can have is found by the attribution
@@ -321,6 +322,9 @@ class Scrubber::Attribution final : public PlaceVisitor {
     found_at_entry_.push_back(found_);
     return true;
   }
+  // A node that is built on what cannot be read is itself damage; one that could be read is not harmed
+  // by what else is built on the same.
+  void VisitBase(const SlotLocation&) override {}
   void LeaveNode(const SlotLocation& at) override {
     if (found_at_entry_.back() == found_) clean_.insert(at);
     found_at_entry_.pop_back();

@@ -4,6 +4,8 @@
 #include <array>
 #include <span>
 
+#include "blockstore/maps/extent_cursor.h"
+
 namespace quoin {
 namespace {
 
@@ -11,7 +13,10 @@ Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
                   MapVisitor& visitor) {
   QUOIN_ASSIGN(const bool is_first, visitor.VisitNode(child.at));
   if (!is_first) return {};
-  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node, ReadMapNode(reader, child, level));
+  NodeReading reading;
+  reading.visit_base = [&visitor](const SlotLocation& at) { return visitor.VisitBase(at); };
+  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node,
+               ReadMapNode(reader, child, level, reading));
   if (level == 0) {
     for (const MapExtent& extent : node->region()->extents) {
       QUOIN_TRY(visitor.VisitExtent(extent.slot, extent.count));
@@ -27,7 +32,12 @@ Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
 void VisitPlacesUnder(RecordReader& reader, const MapChild& child, unsigned level, uint64_t first,
                       PlaceVisitor& visitor) {
   if (!visitor.EnterNode(child.at)) return;
-  const Result<std::shared_ptr<const MapNode>> node = ReadMapNode(reader, child, level);
+  NodeReading reading;
+  reading.visit_base = [&visitor](const SlotLocation& at) -> Status {
+    visitor.VisitBase(at);
+    return {};
+  };
+  const Result<std::shared_ptr<const MapNode>> node = ReadMapNode(reader, child, level, reading);
   if (!node) {
     visitor.VisitDamage(first, BlocksUnder(level), child.at, node.error());
   } else if (level == 0) {
@@ -65,36 +75,6 @@ Result<std::array<Side, kMapFanout>> ChildrenOf(const Map& map, const Side& side
   return children;
 }
 
-// The blocks of a region from `at` on that are in one extent, or in none.
-struct Stretch {
-  const MapExtent* extent;  // null: a hole
-  uint32_t end;
-};
-
-class ExtentCursor {
- public:
-  explicit ExtentCursor(const MapNode* node) {
-    if (node != nullptr) extents_ = node->region()->extents;
-  }
-  Stretch At(uint32_t block) {
-    while (!extents_.empty() && extents_.front().end() <= block) extents_ = extents_.subspan(1);
-    if (extents_.empty()) return {nullptr, kRegionBlocks};
-    const MapExtent& extent = extents_.front();
-    if (block < extent.first) return {nullptr, extent.first};
-    return {&extent, extent.end()};
-  }
-
- private:
-  std::span<const MapExtent> extents_;
-};
-
-bool AreSame(const Stretch& a, const Stretch& b) {
-  if (a.extent == nullptr || b.extent == nullptr) return a.extent == b.extent;
-  return a.extent->slot.pack == b.extent->slot.pack &&
-         int64_t{a.extent->slot.slot} - a.extent->first ==
-             int64_t{b.extent->slot.slot} - b.extent->first;
-}
-
 class Comparison {
  public:
   Comparison(const Map& a, const Map& b, uint64_t first, uint64_t end,
@@ -126,12 +106,16 @@ class Comparison {
     if (side.child.IsNull()) return nullptr;
     return map.ReadNode(side.child, 0);
   }
+  static std::span<const MapExtent> ExtentsOf(const MapNode* node) {
+    if (node == nullptr) return {};
+    return node->region()->extents;
+  }
 
   Status Regions(const Side& a, const Side& b, uint64_t node_first) {
     QUOIN_ASSIGN(const std::shared_ptr<const MapNode> a_node, Leaf(a_, a));
     QUOIN_ASSIGN(const std::shared_ptr<const MapNode> b_node, Leaf(b_, b));
-    ExtentCursor a_cursor(a_node.get());
-    ExtentCursor b_cursor(b_node.get());
+    ExtentCursor a_cursor(ExtentsOf(a_node.get()));
+    ExtentCursor b_cursor(ExtentsOf(b_node.get()));
     for (uint32_t at = 0; at < kRegionBlocks;) {
       const Stretch a_stretch = a_cursor.At(at);
       const Stretch b_stretch = b_cursor.At(at);

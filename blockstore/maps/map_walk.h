@@ -20,6 +20,11 @@ class MapVisitor {
   // A node's record. False if it was visited before: the walk then leaves it out, unread, with all
   // that is under it. A visitor that remembers nodes sees each once, however many maps share it.
   virtual Result<bool> VisitNode(const SlotLocation& at) = 0;
+  // A record that the node visited last is built on (MapNode::chain), which must live as long as that
+  // node. This is no visit of what is there: it may be a node of another map, with extents of its own
+  // that this map does not reach, so it must not count as visited, nor a visit of it keep anybody from
+  // being told of it here. Told of each such record of each node that is visited.
+  virtual Status VisitBase(const SlotLocation& at) = 0;
   // `count` blocks in consecutive slots.
   virtual Status VisitExtent(const SlotLocation& first, uint64_t count) = 0;
 };
@@ -35,11 +40,15 @@ class PlaceVisitor {
   virtual ~PlaceVisitor() = default;
   // False: the node is left out, unread, with all that is under it.
   virtual bool EnterNode(const SlotLocation& at) = 0;
+  // A record that the node entered last is built on, as in MapVisitor; where one cannot be read, that
+  // one is the last.
+  virtual void VisitBase(const SlotLocation& at) = 0;
   // After all that is under a node that was entered.
   virtual void LeaveNode(const SlotLocation& at) = 0;
   // `count` blocks of the disk from `first` on are in consecutive slots from `slot` on.
   virtual void VisitExtent(uint64_t first, const SlotLocation& slot, uint64_t count) = 0;
-  // The node at `at` cannot be read, so what `count` blocks from `first` on hold is not known.
+  // The node at `at`, or what it is built on, cannot be read, so what `count` blocks from `first` on
+  // hold is not known.
   virtual void VisitDamage(uint64_t first, uint64_t count, const SlotLocation& at,
                            const Error& error) = 0;
 };

@@ -41,6 +41,10 @@ class NodeCache {
   Result<std::shared_ptr<const MapNode>> Get(RecordReader& reader, const MapChild& child,
                                              unsigned level);
 
+  // The node of a region that others are built on, from memory or past it: it is wanted for making the
+  // next one and not for itself. It is not known by its parent; kCorrupt if it is not a region's.
+  Result<std::shared_ptr<const MapNode>> GetBase(RecordReader& reader, const SlotLocation& at);
+
   NodeCacheCounters counters();
 
  private:
@@ -61,6 +65,9 @@ class NodeCache {
   };
 
   Shard& ShardOf(const SlotLocation& at);
+  std::shared_ptr<const MapNode> Find(const SlotLocation& at);
+  // What is read anew is built on what is in memory.
+  NodeReading Reading();
   std::shared_ptr<const MapNode> Insert(Shard& shard, const SlotLocation& at,
                                         std::shared_ptr<const MapNode> node);
   void Evict(Shard& shard) QUOIN_REQUIRES(shard.mutex);

@@ -207,6 +207,7 @@ TEST_F(MapBuilderTest, RandomBuildsWriteOnlyWhatTheirMapReaches) {
   class Nodes : public MapVisitor {
    public:
     Result<bool> VisitNode(const SlotLocation& at) override { return seen.insert(at).second; }
+    Status VisitBase(const SlotLocation&) override { return {}; }
     Status VisitExtent(const SlotLocation&, uint64_t) override { return {}; }
     std::set<SlotLocation> seen;
   };

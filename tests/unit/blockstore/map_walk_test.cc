@@ -19,6 +19,10 @@ class CountingVisitor : public MapVisitor {
     if (fail_at_node-- == 0) return Fail(ErrorCode::kNoSpace, "no memory left for marks");
     return nodes.insert(at).second;
   }
+  Status VisitBase(const SlotLocation& at) override {
+    bases.insert(at);
+    return {};
+  }
   Status VisitExtent(const SlotLocation& first, uint64_t count) override {
     extents.push_back({first, count});
     blocks += count;
@@ -26,6 +30,7 @@ class CountingVisitor : public MapVisitor {
   }
 
   std::set<SlotLocation> nodes;
+  std::set<SlotLocation> bases;
   std::vector<std::pair<SlotLocation, uint64_t>> extents;
   uint64_t blocks = 0;
   int fail_at_node = -1;
