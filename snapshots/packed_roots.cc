@@ -121,7 +121,7 @@ Status PackedRoots::CheckMap(const MapRoot& root) {
     return Fail(ErrorCode::kCorrupt, "another record tells otherwise of the same map");
   }
   Walk walk(*this);
-  QUOIN_TRY(VisitReachable(packs_, root, walk));
+  QUOIN_TRY(VisitReachable(packs_, root, walk, &nodes_));
   walk.KeepNodes();
   whole_.emplace(root.location, root);
   return {};

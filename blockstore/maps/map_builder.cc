@@ -72,7 +72,7 @@ Result<std::string> MapBuilder::EncodeRegion(const SlotLocation& at,
   if (chain.position == kMaxChainPosition) return whole;
   RegionChange change;
   change.digest = content.digest;
-  change.whole_checksum = WholeChecksum(whole);
+  change.result_checksum = RegionChecksum(content);
   change.position = chain.position + 1;
   // The base before has lost one bit of its position for each step down its chain.
   std::shared_ptr<const MapNode> base = before;

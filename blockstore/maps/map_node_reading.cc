@@ -95,7 +95,7 @@ class ChainReader {
     const RegionChange& newest = changes_.front();
     RegionNode region{newest.digest, edit.Extents()};
     if (region.extents.empty()) return Damaged(at, "it holds no data");
-    if (WholeChecksum(EncodeRegionNode(region)) != newest.whole_checksum) {
+    if (RegionChecksum(region) != newest.result_checksum) {
       return Damaged(at, "what it is built on is not what it was made from");
     }
     return std::make_shared<const MapNode>(std::move(region), std::move(chain_));

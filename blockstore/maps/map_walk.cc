@@ -9,14 +9,22 @@
 namespace quoin {
 namespace {
 
-Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
-                  MapVisitor& visitor) {
-  QUOIN_ASSIGN(const bool is_first, visitor.VisitNode(child.at));
-  if (!is_first) return {};
+Result<std::shared_ptr<const MapNode>> Read(RecordReader& reader, const MapChild& child,
+                                            unsigned level, MapVisitor& visitor,
+                                            NodeCache* regions) {
+  if (level > 0) return ReadMapNode(reader, child, level);
   NodeReading reading;
   reading.visit_base = [&visitor](const SlotLocation& at) { return visitor.VisitBase(at); };
+  if (regions == nullptr) return ReadMapNode(reader, child, level, reading);
+  return regions->Get(reader, child, level, reading.visit_base);
+}
+
+Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level, MapVisitor& visitor,
+                  NodeCache* regions) {
+  QUOIN_ASSIGN(const bool is_first, visitor.VisitNode(child.at));
+  if (!is_first) return {};
   QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node,
-               ReadMapNode(reader, child, level, reading));
+               Read(reader, child, level, visitor, regions));
   if (level == 0) {
     for (const MapExtent& extent : node->region()->extents) {
       QUOIN_TRY(visitor.VisitExtent(extent.slot, extent.count));
@@ -24,7 +32,7 @@ Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
     return {};
   }
   for (const MapChild& below : node->inner()->children) {
-    if (!below.IsNull()) QUOIN_TRY(VisitUnder(reader, below, level - 1, visitor));
+    if (!below.IsNull()) QUOIN_TRY(VisitUnder(reader, below, level - 1, visitor, regions));
   }
   return {};
 }
@@ -154,10 +162,11 @@ Side SideOf(const Map& map) { return {ChildOfRoot(map.root()), map.root().height
 
 }  // namespace
 
-Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor) {
+Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor,
+                      NodeCache* regions) {
   QUOIN_TRY(CheckMapRoot(root));
   if (root.IsEmpty()) return {};
-  return VisitUnder(reader, ChildOfRoot(root), root.height, visitor);
+  return VisitUnder(reader, ChildOfRoot(root), root.height, visitor, regions);
 }
 
 void VisitPlaces(RecordReader& reader, const MapRoot& root, PlaceVisitor& visitor) {

@@ -9,6 +9,7 @@
 #include "blockstore/base/error.h"
 #include "blockstore/maps/map.h"
 #include "blockstore/maps/map_root.h"
+#include "blockstore/maps/node_cache.h"
 #include "blockstore/packs/records.h"
 
 namespace quoin {
@@ -29,10 +30,16 @@ class MapVisitor {
   virtual Status VisitExtent(const SlotLocation& first, uint64_t count) = 0;
 };
 
-// Visits every node and every extent that the root reaches, parents before children. Reads past the
-// cache of nodes: one pass over everything would only push out what guests need. kCorrupt for
-// damaged nodes, and the reader's errors. At most kMaxMapHeight + 1 nodes in memory.
-Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor);
+// What walkers that go through many maps give to their `regions`.
+inline constexpr size_t kWalkCacheBytes = size_t{64} << 20;
+
+// Visits every node and every extent that the root reaches, parents before children. kCorrupt for
+// damaged nodes, and the reader's errors. At most kMaxMapHeight + 1 nodes in memory, and what `regions`
+// keeps: with it nodes of regions are built on those of the maps that were walked before instead of
+// from the whole one on. It should be the walker's own, for one pass over everything would only push
+// out of a map's what guests need.
+Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor,
+                      NodeCache* regions = nullptr);
 
 // What a walk finds, and where on the disk.
 class PlaceVisitor {

@@ -16,11 +16,14 @@ NodeCache::Shard& NodeCache::ShardOf(const SlotLocation& at) {
 }
 
 Result<std::shared_ptr<const MapNode>> NodeCache::Get(RecordReader& reader, const MapChild& child,
-                                                      unsigned level) {
+                                                      unsigned level,
+                                                      const BaseVisitor& visit_base) {
   std::shared_ptr<const MapNode> node = Find(child.at);
   if (node == nullptr) {
-    QUOIN_ASSIGN(node, ReadMapNode(reader, child, level, Reading()));
+    QUOIN_ASSIGN(node, ReadMapNode(reader, child, level, Reading(visit_base)));
     node = Insert(ShardOf(child.at), child.at, std::move(node));
+  } else if (visit_base) {
+    for (const SlotLocation& base : node->chain().bases) QUOIN_TRY(visit_base(base));
   }
   // Another map may have brought it, with another idea of what it is.
   QUOIN_TRY(CheckMapNode(*node, child, level));
@@ -30,11 +33,11 @@ Result<std::shared_ptr<const MapNode>> NodeCache::Get(RecordReader& reader, cons
 Result<std::shared_ptr<const MapNode>> NodeCache::GetBase(RecordReader& reader,
                                                           const SlotLocation& at) {
   if (std::shared_ptr<const MapNode> node = Find(at)) return node;
-  return ReadBaseNode(reader, at, Reading());
+  return ReadBaseNode(reader, at, Reading({}));
 }
 
-NodeReading NodeCache::Reading() {
-  return {.visit_base = nullptr, .find_node = [this](const SlotLocation& at) { return Find(at); }};
+NodeReading NodeCache::Reading(const BaseVisitor& visit_base) {
+  return {.visit_base = visit_base, .find_node = [this](const SlotLocation& at) { return Find(at); }};
 }
 
 std::shared_ptr<const MapNode> NodeCache::Find(const SlotLocation& at) {

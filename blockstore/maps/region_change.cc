@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <optional>
 
@@ -18,6 +19,7 @@ namespace {
 constexpr char kVersion = 2;
 constexpr size_t kHeaderBytes = kNodeMagic.size() + 2;
 constexpr size_t kMinRunBytes = 2;  // two varints
+constexpr size_t kChecksumExtentBytes = 2 + 2 + Id::kBytes + 4;
 
 bool Continues(const ChangedRun& run, const ChangedRun& next) {
   if (run.end() != next.first || run.slot.pack != next.slot.pack) return false;
@@ -39,8 +41,12 @@ bool IsWellFormed(const RegionChange& change) {
   return true;
 }
 
-void PutChecksum(std::string& out, uint64_t checksum) {
-  for (unsigned n = 0; n < sizeof checksum; ++n) out += static_cast<char>(checksum >> (8 * n));
+// Little-endian.
+template <typename Number>
+void PutNumber(std::string& out, Number number) {
+  std::array<char, sizeof(Number)> bytes;
+  for (size_t n = 0; n < bytes.size(); ++n) bytes[n] = static_cast<char>(number >> (8 * n));
+  out.append(bytes.data(), bytes.size());
 }
 
 uint64_t ToChecksum(std::string_view bytes) {
@@ -93,8 +99,17 @@ Result<std::vector<ChangedRun>> DecodeRuns(VarintReader& reader, PackTable& pack
 
 }  // namespace
 
-uint64_t WholeChecksum(std::string_view encoded_region) {
-  return XXH3_64bits(encoded_region.data(), encoded_region.size());
+uint64_t RegionChecksum(const RegionNode& node) {
+  std::string bytes;
+  bytes.reserve(Digest::kBytes + node.extents.size() * kChecksumExtentBytes);
+  PutDigest(bytes, node.digest);
+  for (const MapExtent& extent : node.extents) {
+    PutNumber(bytes, extent.first);
+    PutNumber(bytes, extent.count);
+    bytes.append(reinterpret_cast<const char*>(extent.slot.pack.bytes().data()), Id::kBytes);
+    PutNumber(bytes, extent.slot.slot);
+  }
+  return XXH3_64bits(bytes.data(), bytes.size());
 }
 
 std::vector<ChangedRun> DifferenceOf(std::span<const MapExtent> base,
@@ -164,7 +179,7 @@ std::string EncodeRegionChange(const RegionChange& change) {
   bytes += kVersion;
   bytes += '\0';
   PutDigest(bytes, change.digest);
-  PutChecksum(bytes, change.whole_checksum);
+  PutNumber(bytes, change.result_checksum);
   PutVarint(bytes, change.position);
   packs.AppendTo(bytes);
   return bytes + places;
@@ -184,7 +199,7 @@ Result<RegionChange> DecodeRegionChange(std::string_view bytes) {
   RegionChange change;
   change.digest = ToDigest(*digest);
   if (change.digest.IsNull()) return Damaged("it has no digest");
-  change.whole_checksum = ToChecksum(*checksum);
+  change.result_checksum = ToChecksum(*checksum);
   const std::optional<uint64_t> position = reader.Next();
   if (!position || *position == 0 || *position > kMaxChainPosition) {
     return Damaged("it has no position that a chain can have");

@@ -42,7 +42,7 @@ struct ChangedRun {
 
 struct RegionChange {
   Digest digest;  // of the region's content, as in RegionNode
-  uint64_t whole_checksum = 0;
+  uint64_t result_checksum = 0;
   uint32_t position = 1;
   SlotLocation base;             // of the node at BasePosition(position)
   std::vector<ChangedRun> runs;  // rising, apart, none continues the one before
@@ -50,9 +50,10 @@ struct RegionChange {
   bool operator==(const RegionChange&) const = default;
 };
 
-// XXH3-64 of a region's node as EncodeRegionNode writes it: what a change to a wrong base would not
-// result in.
-uint64_t WholeChecksum(std::string_view encoded_region);
+// XXH3-64 of all that a region's node says, which changes to a wrong base would not result in. Of
+// numbers of a fixed width rather than of the node as it is written whole: encoding it would be the
+// longest part of reading a node (132 of 360 µs with 4,096 extents), this is 5.
+uint64_t RegionChecksum(const RegionNode& node);
 
 // Where the result is not as the base, in as few runs as there can be.
 std::vector<ChangedRun> DifferenceOf(std::span<const MapExtent> base,

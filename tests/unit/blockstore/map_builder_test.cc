@@ -259,7 +259,7 @@ TEST_F(ChangedRegionTest, ChangesThatTakeMoreThanHalfAreWrittenWhole) {
     const RegionNode result = VersionOf(edit, 2);
     const MapRoot root = Build(base, Set({{0, result}}));
     const RegionChange change{.digest = result.digest,
-                              .whole_checksum = WholeChecksum(EncodeRegionNode(result)),
+                              .result_checksum = RegionChecksum(result),
                               .position = 1,
                               .base = base.location,
                               .runs = DifferenceOf(ScatteredRegion().Extents(), result.extents)};

@@ -44,7 +44,7 @@ class RegionChainTest : public ::testing::Test {
   RegionChange ChangeTo(const RegionNode& node, uint32_t position) {
     const uint32_t base = BasePosition(position);
     return {.digest = node.digest,
-            .whole_checksum = WholeChecksum(EncodeRegionNode(node)),
+            .result_checksum = RegionChecksum(node),
             .position = position,
             .base = places_[base],
             .runs = DifferenceOf(nodes_[base].extents, node.extents)};
@@ -198,7 +198,7 @@ TEST_F(RegionChainTest, AnotherBaseOfTheRightPositionIsNoticed) {
   change.base = Store(EncodeRegionNode(VersionOf(edit, 1)));
   EXPECT_NE(WhyNot(1, change).find("not what it was made from"), std::string::npos);
   RegionChange wrong_sum = ChangeTo(nodes_[2], 2);
-  ++wrong_sum.whole_checksum;
+  ++wrong_sum.result_checksum;
   EXPECT_NE(WhyNot(2, wrong_sum).find("not what it was made from"), std::string::npos);
 }
 
@@ -225,7 +225,7 @@ TEST_F(RegionChainTest, AsLongAChainAsCanBeIsReadWithThirteenRecords) {
     edit.SetData(position, 1, {TestPack(3), position});
     node = VersionOf(edit, position);
     base = Store(EncodeRegionChange({.digest = node.digest,
-                                     .whole_checksum = WholeChecksum(EncodeRegionNode(node)),
+                                     .result_checksum = RegionChecksum(node),
                                      .position = position,
                                      .base = base,
                                      .runs = DifferenceOf(before, node.extents)}));

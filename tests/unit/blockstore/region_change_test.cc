@@ -20,7 +20,7 @@ namespace {
 RegionChange SampleChange() {
   RegionChange change;
   change.digest = TestBlockDigest(1);
-  change.whole_checksum = 0x8877'6655'4433'2211;
+  change.result_checksum = 0x8877'6655'4433'2211;
   change.position = 300;
   change.base = {TestPack(1), 70'000};
   change.runs = {{0, 2, {TestPack(2), 9}},
