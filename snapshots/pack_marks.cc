@@ -45,9 +45,7 @@ void PackMarks::Set(Words& words, uint32_t first, uint32_t end) {
   }
 }
 
-void PackMarks::Mark(const SlotLocation& at) {
-  Set(Of(at.pack).marked, at.slot, at.slot + 1);
-}
+void PackMarks::Mark(const SlotLocation& at) { Set(Of(at.pack).marked, at.slot, at.slot + 1); }
 
 Result<bool> PackMarks::VisitNode(const SlotLocation& at) {
   if (at.slot >= kMaxPackSlots) return NoSuchSlot(at);

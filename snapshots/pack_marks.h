@@ -1,9 +1,9 @@
 // Which slots of which packs are referred to: a bit for each, 32 MiB for each TiB that is stored.
-// Filled by walking maps; a node that was visited is not walked again, so what maps share costs once.
-// One thread; memory only.
+// Filled by walking maps; a node that was visited is not walked again, so what maps share costs
+// once. One thread; memory only.
 //
-// Which nodes were visited is kept apart, in as many bits again at most: a record that is marked because
-// a node is built on it may be a node of another map too, whose extents only a visit marks.
+// Which nodes were visited is kept apart, in as many bits again at most: a record that is marked
+// because a node is built on it may be a node of another map too, whose extents only a visit marks.
 #pragma once
 
 #include <cstdint>

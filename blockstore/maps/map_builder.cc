@@ -51,8 +51,8 @@ Status MapBuilder::SetRegion(uint64_t region, const RegionNode& content) {
   return {};
 }
 
-// The region as it is in the base; null if it is not there. What is damaged is no base for anything,
-// and need not be: the region's new content is known.
+// The region as it is in the base; null if it is not there. What is damaged is no base for
+// anything, and need not be: the region's new content is known.
 Result<std::shared_ptr<const MapNode>> MapBuilder::Before(const Subtree& entry) {
   if (entry.IsNull()) return nullptr;
   Result<std::shared_ptr<const MapNode>> node = base_.ReadNode(entry.child, 0);
@@ -60,8 +60,8 @@ Result<std::shared_ptr<const MapNode>> MapBuilder::Before(const Subtree& entry) 
   return node;
 }
 
-// Whole, or as changes to the region as it is in the base, at `at`, or to one that this is built on:
-// the node of the chain that the next position has for its base.
+// Whole, or as changes to the region as it is in the base, at `at`, or to one that this is built
+// on: the node of the chain that the next position has for its base.
 Result<std::string> MapBuilder::EncodeRegion(const SlotLocation& at,
                                              const std::shared_ptr<const MapNode>& before,
                                              const RegionNode& content) {

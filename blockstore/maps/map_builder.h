@@ -29,9 +29,10 @@ class MapBuilder {
 
   // The region's whole content from now on; without extents it is empty. Regions come in rising
   // order, each once, and nothing beyond keep_blocks: breaking this aborts. If neither digest nor
-  // extents differ from the base's, the base's node is used again. A node is written as changes to an
-  // earlier one of the region (region_change.h) if that takes at most half of what it takes whole; its
-  // records, which the base is made of too, must be readable through the base, not published.
+  // extents differ from the base's, the base's node is used again. A node is written as changes to
+  // an earlier one of the region (region_change.h) if that takes at most half of what it takes
+  // whole; its records, which the base is made of too, must be readable through the base, not
+  // published.
   Status SetRegion(uint64_t region, const RegionNode& content);
 
   // Ends the building. The root is of the least height that reaches the last data, and equals the

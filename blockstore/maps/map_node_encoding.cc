@@ -97,7 +97,8 @@ bool IsWellFormed(const RegionNode& node) {
   for (size_t i = 0; i < node.extents.size(); ++i) {
     const MapExtent& extent = node.extents[i];
     if (extent.count == 0 || extent.first < end || extent.end() > kRegionBlocks) return false;
-    if (extent.slot.IsNull() || uint64_t{extent.slot.slot} + extent.count > kPackSlots) return false;
+    if (extent.slot.IsNull() || uint64_t{extent.slot.slot} + extent.count > kPackSlots)
+      return false;
     if (i > 0 && Continues(node.extents[i - 1], extent)) return false;
     end = extent.end();
   }

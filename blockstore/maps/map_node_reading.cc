@@ -28,7 +28,8 @@ Result<std::shared_ptr<const std::string>> ReadRecord(RecordReader& reader,
   return record;
 }
 
-// Follows a node that is written as changes down to one that is whole, and makes it again from there.
+// Follows a node that is written as changes down to one that is whole, and makes it again from
+// there.
 class ChainReader {
  public:
   ChainReader(RecordReader& reader, const NodeReading& reading)

@@ -37,7 +37,8 @@ Result<std::shared_ptr<const MapNode>> NodeCache::GetBase(RecordReader& reader,
 }
 
 NodeReading NodeCache::Reading(const BaseVisitor& visit_base) {
-  return {.visit_base = visit_base, .find_node = [this](const SlotLocation& at) { return Find(at); }};
+  return {.visit_base = visit_base,
+          .find_node = [this](const SlotLocation& at) { return Find(at); }};
 }
 
 std::shared_ptr<const MapNode> NodeCache::Find(const SlotLocation& at) {

@@ -38,14 +38,15 @@ class NodeCache {
 
   // The node of `child`, from memory or through the reader, checked against what its parent says
   // (CheckMapNode). Errors are passed on and not remembered. Two threads that miss the same node at
-  // once both read it, and share one copy afterwards. `visit_base` is told of what the node is built on
-  // in either case (NodeReading); it may be empty.
+  // once both read it, and share one copy afterwards. `visit_base` is told of what the node is
+  // built on in either case (NodeReading); it may be empty.
   using BaseVisitor = std::function<Status(const SlotLocation&)>;
   Result<std::shared_ptr<const MapNode>> Get(RecordReader& reader, const MapChild& child,
                                              unsigned level, const BaseVisitor& visit_base = {});
 
-  // The node of a region that others are built on, from memory or past it: it is wanted for making the
-  // next one and not for itself. It is not known by its parent; kCorrupt if it is not a region's.
+  // The node of a region that others are built on, from memory or past it: it is wanted for making
+  // the next one and not for itself. It is not known by its parent; kCorrupt if it is not a
+  // region's.
   Result<std::shared_ptr<const MapNode>> GetBase(RecordReader& reader, const SlotLocation& at);
 
   NodeCacheCounters counters();

@@ -1,6 +1,6 @@
-// What the encodings of nodes have in common, byte by byte in blockstore/README.md: their first bytes,
-// digests, and the table of the packs that a node names. For those that encode and decode nodes, and
-// nobody else.
+// What the encodings of nodes have in common, byte by byte in blockstore/README.md: their first
+// bytes, digests, and the table of the packs that a node names. For those that encode and decode
+// nodes, and nobody else.
 #pragma once
 
 #include <fmt/format.h>

@@ -1,12 +1,13 @@
 // A region's node written down as changes to an earlier node of the region (byte by byte in
-// blockstore/README.md), which is how a region of thousands of extents costs little when few of them
-// change. MapBuilder decides who is written so, ReadMapNode reads it; everybody else sees nodes that
-// are whole. Pure functions.
+// blockstore/README.md), which is how a region of thousands of extents costs little when few of
+// them change. MapBuilder decides who is written so, ReadMapNode reads it; everybody else sees
+// nodes that are whole. Pure functions.
 //
-// A node has a position in its chain: one that is written whole has 0, one that is made from a node of
-// position i has i + 1, and what it is written as changes to is the node of the chain at BasePosition.
-// A node with as many bits set in its position is made of that many records besides the whole one, so
-// of twelve at most; and positions fall strictly on the way, so no chain ever loops.
+// A node has a position in its chain: one that is written whole has 0, one that is made from a node
+// of position i has i + 1, and what it is written as changes to is the node of the chain at
+// BasePosition. A node with as many bits set in its position is made of that many records besides
+// the whole one, so of twelve at most; and positions fall strictly on the way, so no chain ever
+// loops.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ namespace quoin {
 inline constexpr uint32_t kMaxChainPosition = 4095;
 
 // The position without its lowest bit. Of a node of position i the chain to the whole node goes
-// through all that clearing the lowest bits of i leaves, and BasePosition(i + 1) is i or among them:
-// i + 1 without its lowest bit is i without the ones that it ends with.
+// through all that clearing the lowest bits of i leaves, and BasePosition(i + 1) is i or among
+// them: i + 1 without its lowest bit is i without the ones that it ends with.
 constexpr uint32_t BasePosition(uint32_t position) { return position & (position - 1); }
 
 // `count` blocks that are not where they are in the base.
@@ -51,15 +52,15 @@ struct RegionChange {
 };
 
 // XXH3-64 of all that a region's node says, which changes to a wrong base would not result in. Of
-// numbers of a fixed width rather than of the node as it is written whole: encoding it would be the
-// longest part of reading a node (132 of 360 µs with 4,096 extents), this is 5.
+// numbers of a fixed width rather than of the node as it is written whole: with 4,094 extents
+// encoding takes 167 µs, as long as all else that follows reading, and this 27.
 uint64_t RegionChecksum(const RegionNode& node);
 
 // Where the result is not as the base, in as few runs as there can be.
 std::vector<ChangedRun> DifferenceOf(std::span<const MapExtent> base,
                                      std::span<const MapExtent> result);
-// Makes the base, which `edit` holds, the result. kCorrupt if a block is said to change that does not:
-// DifferenceOf makes no such run, so each pair of base and result has one form.
+// Makes the base, which `edit` holds, the result. kCorrupt if a block is said to change that does
+// not: DifferenceOf makes no such run, so each pair of base and result has one form.
 Status ApplyRuns(std::span<const ChangedRun> runs, RegionEdit& edit);
 
 // True if these bytes begin as EncodeRegionChange begins them, rather than as a node that is whole.

@@ -1,5 +1,5 @@
-// Any bytes as a map's node: an error, or a node that encodes to exactly these bytes. What is a change
-// to another node is also read as one, on a base that is always there.
+// Any bytes as a map's node: an error, or a node that encodes to exactly these bytes. What is a
+// change to another node is also read as one, on a base that is always there.
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -25,8 +25,8 @@ RegionNode Base() {
   return node;
 }
 
-// Answers every place but slot 7 with the same node, which is whole, and that one with the fuzzed bytes:
-// a change may so be built on itself.
+// Answers every place but slot 7 with the same node, which is whole, and that one with the fuzzed
+// bytes: a change may so be built on itself.
 class Records final : public RecordReader {
  public:
   explicit Records(std::string_view fuzzed)

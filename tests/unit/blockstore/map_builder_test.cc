@@ -263,8 +263,7 @@ TEST_F(ChangedRegionTest, ChangesThatTakeMoreThanHalfAreWrittenWhole) {
                               .position = 1,
                               .base = base.location,
                               .runs = DifferenceOf(ScatteredRegion().Extents(), result.extents)};
-    const bool is_small =
-        2 * EncodeRegionChange(change).size() <= EncodeRegionNode(result).size();
+    const bool is_small = 2 * EncodeRegionChange(change).size() <= EncodeRegionNode(result).size();
     ASSERT_EQ(IsChange(root), is_small) << blocks;
     ASSERT_TRUE(was_change || !is_small) << blocks;
     was_change = is_small;

@@ -281,8 +281,7 @@ TEST_F(RegionHistoryTest, ThousandsOfVersionsAreReadAsPlainArraysSay) {
   constexpr uint64_t kVersions = 5'000;
 #endif
   constexpr size_t kKept = 64;
-  ASSERT_OK_AND_ASSIGN(
-      Version first, Next({{}, std::make_shared<Places>()}, 1));
+  ASSERT_OK_AND_ASSIGN(Version first, Next({{}, std::make_shared<Places>()}, 1));
   std::vector<Version> kept = {std::move(first)};
   for (uint64_t number = 2; number <= kVersions; ++number) {
     const size_t recent = std::min<size_t>(kept.size(), Below(20) == 0 ? kept.size() : 2);

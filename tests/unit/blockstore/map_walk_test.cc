@@ -186,8 +186,7 @@ class ChainWalkTest : public MapWalkTest {
   void MakeVersions(uint32_t count) {
     RegionEdit edit = ScatteredRegion();
     for (uint32_t version = 0; version < count; ++version) {
-      const auto map =
-          Map::Open(records_, cache_, version == 0 ? MapRoot() : roots_[version - 1]);
+      const auto map = Map::Open(records_, cache_, version == 0 ? MapRoot() : roots_[version - 1]);
       MapBuilder builder(**map, records_);
       EXPECT_OK(builder.SetRegion(1, VersionOf(edit, version + 1)));
       records_.TakeWritten();

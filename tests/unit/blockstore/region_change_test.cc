@@ -256,7 +256,8 @@ TEST(RegionDifferenceTest, RandomRegionsDifferInTheFewestRunsAndComeBack) {
     ASSERT_EQ(again.Extents(), result);
     RegionChange change = SampleChange();
     change.runs = runs;
-    ASSERT_OK_AND_ASSIGN(const RegionChange decoded, DecodeRegionChange(EncodeRegionChange(change)));
+    ASSERT_OK_AND_ASSIGN(const RegionChange decoded,
+                         DecodeRegionChange(EncodeRegionChange(change)));
     ASSERT_EQ(decoded, change);
   }
 }

@@ -1,5 +1,5 @@
-// Snapshots whose nodes are written as changes to those of earlier snapshots: what is sealed, collected,
-// scrubbed, counted and rebuilt where one snapshot's record holds up another's.
+// Snapshots whose nodes are written as changes to those of earlier snapshots: what is sealed,
+// collected, scrubbed, counted and rebuilt where one snapshot's record holds up another's.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
@@ -84,7 +84,8 @@ class ChangedRegionsTest : public RebuildWorld {
     return maps;
   }
   // Snapshots that are made with the node of this map: itself, and those built on it.
-  std::set<std::string> DependentsOf(const MapRoot& map, const std::map<std::string, MapRoot>& all) {
+  std::set<std::string> DependentsOf(const MapRoot& map,
+                                     const std::map<std::string, MapRoot>& all) {
     std::set<std::string> names;
     for (const auto& [name, other] : all) {
       const std::vector<SlotLocation> bases = BasesOf(other);
@@ -139,7 +140,8 @@ TEST_F(ChangedRegionsTest, SnapshotsInOneJobAndInManyAreBuiltOnEachOther) {
   ExpectSound();
 }
 
-// --- collecting ------------------------------------------------------------------------------------
+// --- collecting
+// ------------------------------------------------------------------------------------
 
 TEST_F(ChangedRegionsTest, NothingOfALongHistoryIsGarbage) {
   TakeSnapshots(20);
@@ -187,8 +189,8 @@ TEST_F(ChangedRegionsTest, RandomHistoriesOutliveTheirCollections) {
     TakeSnapshots(static_cast<int>(1 + random() % 6), random() % 2 == 0);
     if (round == 5) {
       clone_content = contents_.rbegin()->second;
-      ASSERT_OK_AND_ASSIGN(
-          clone, store_->CloneVdi(a_, contents_.rbegin()->first, "clone", Attributes()));
+      ASSERT_OK_AND_ASSIGN(clone,
+                           store_->CloneVdi(a_, contents_.rbegin()->first, "clone", Attributes()));
       Seal(clone);
     }
     for (uint64_t n = random() % 5; n > 0 && !contents_.empty(); --n) {
@@ -264,7 +266,8 @@ TEST_F(ChangedRegionsTest, WhatARemovalIsSaidToFreeIsFreed) {
   }
 }
 
-// --- damage ----------------------------------------------------------------------------------------
+// --- damage
+// ----------------------------------------------------------------------------------------
 
 TEST_F(ChangedRegionsTest, ADamagedRecordIsNamedWithAllSnapshotsThatAreBuiltOnIt) {
   TakeSnapshots(12);
@@ -325,7 +328,8 @@ TEST_F(ChangedRegionsTest, AScrubOfOneSnapshotLooksAtWhatItIsBuiltOn) {
   EXPECT_FALSE(other.IsDamaged());
 }
 
-// --- rebuilding ------------------------------------------------------------------------------------
+// --- rebuilding
+// ------------------------------------------------------------------------------------
 
 TEST_F(ChangedRegionsTest, AHistoryIsRebuiltFromItsPacks) {
   TakeSnapshots(20);

@@ -22,8 +22,8 @@ namespace {
 
 constexpr uint32_t kVersions = 20;
 
-// Versions of a region, each over the one before, in maps of their own. Block n is, in version n + 1
-// and later, in slot n of pack 9; in the versions up to n it is in slot 2n of pack 1.
+// Versions of a region, each over the one before, in maps of their own. Block n is, in version n +
+// 1 and later, in slot n of pack 9; in the versions up to n it is in slot 2n of pack 1.
 class ChainMarksTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -144,8 +144,8 @@ TEST_F(ChainMarksTest, ABaseInASlotThatNoPackHasIsDamage) {
   EXPECT_ERROR(kCorrupt, marks.VisitNode({TestPack(1), kMaxPackSlots}));
 }
 
-// What removing a version alone would free: the blocks that no other version has, whoever's node the
-// others are built on.
+// What removing a version alone would free: the blocks that no other version has, whoever's node
+// the others are built on.
 TEST_F(ChainMarksTest, BlocksBelongToTheVersionsThatHaveThem) {
   for (const bool backwards : {false, true}) {
     SlotOwners owners(0, 1);
