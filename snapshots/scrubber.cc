@@ -292,11 +292,12 @@ void Scrubber::ReportPacks() {
     } else if (!state.tables_are_right) {
       report_.damaged_packs.push_back({id, "its tables or headers are damaged", now.tables_are_right});
     }
-    const auto add = [&](const std::vector<SlotRun>& found, const std::vector<SlotRun>& left,
-                         bool are_records) {
+    const auto add = [&, &pack = id](const std::vector<SlotRun>& found,
+                                     const std::vector<SlotRun>& left,
+                                     bool are_records) {
       for (const SlotRun& run : found) {
         Split(left, run.first, run.count, [&](uint32_t first, uint32_t count, bool is_left) {
-          report_.slots.push_back({id, first, count, are_records, !is_left});
+          report_.slots.push_back({pack, first, count, are_records, !is_left});
         });
       }
     };
