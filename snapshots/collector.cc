@@ -100,7 +100,7 @@ Status Collector::ListCandidates() {
 Status Collector::MarkFrom(const std::vector<StoreRoots::Root>& roots) {
   for (const StoreRoots::Root& root : roots) {
     QUOIN_TRY(CheckStopped());
-    const Status marked = VisitReachable(packs_, root.map, marks_);
+    const Status marked = VisitReachable(packs_, root.map, marks_, &nodes_);
     if (marked) continue;
     return Fail(marked.error().code,
                 fmt::format("{}: what it refers to is not known, so nothing is collected: {}",

@@ -70,6 +70,7 @@ class Collector {
   CollectReport report_;
   // Of its own: a walk through everything would push out of the store's caches what guests need.
   FrameCache frames_{0};
+  NodeCache nodes_{kWalkCacheBytes};
   PackStore packs_;
   StoreRoots roots_;
   PackMarks marks_;

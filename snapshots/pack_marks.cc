@@ -28,13 +28,13 @@ Failure NoSuchSlot(const SlotLocation& at) {
 
 }  // namespace
 
-// References to a node stay valid while others are made, so the last one can be kept.
-PackMarks::Words& PackMarks::Of(const Id& pack) {
-  if (last_words_ == nullptr || last_ != pack) {
+// References to an entry stay valid while others are made, so the last one can be kept.
+PackMarks::Slots& PackMarks::Of(const Id& pack) {
+  if (last_slots_ == nullptr || last_ != pack) {
     last_ = pack;
-    last_words_ = &packs_[pack];
+    last_slots_ = &packs_[pack];
   }
-  return *last_words_;
+  return *last_slots_;
 }
 
 void PackMarks::Set(Words& words, uint32_t first, uint32_t end) {
@@ -45,24 +45,31 @@ void PackMarks::Set(Words& words, uint32_t first, uint32_t end) {
   }
 }
 
-void PackMarks::Mark(const SlotLocation& at) { Set(Of(at.pack), at.slot, at.slot + 1); }
+void PackMarks::Mark(const SlotLocation& at) { Set(Of(at.pack).marked, at.slot, at.slot + 1); }
 
 Result<bool> PackMarks::VisitNode(const SlotLocation& at) {
   if (at.slot >= kMaxPackSlots) return NoSuchSlot(at);
-  Words& words = Of(at.pack);
+  Slots& slots = Of(at.pack);
   const uint32_t index = at.slot / kBits;
   const uint64_t bit = uint64_t{1} << (at.slot % kBits);
-  if (index < words.size() && (words[index] & bit) != 0) return false;
-  Set(words, at.slot, at.slot + 1);
+  if (index < slots.visited.size() && (slots.visited[index] & bit) != 0) return false;
+  Set(slots.visited, at.slot, at.slot + 1);
+  Set(slots.marked, at.slot, at.slot + 1);
   ++nodes_;
   return true;
+}
+
+Status PackMarks::VisitBase(const SlotLocation& at) {
+  if (at.slot >= kMaxPackSlots) return NoSuchSlot(at);
+  Mark(at);
+  return {};
 }
 
 Status PackMarks::VisitExtent(const SlotLocation& first, uint64_t count) {
   if (count == 0 || count > kMaxPackSlots || first.slot > kMaxPackSlots - count) {
     return NoSuchSlot(first);
   }
-  Set(Of(first.pack), first.slot, first.slot + static_cast<uint32_t>(count));
+  Set(Of(first.pack).marked, first.slot, first.slot + static_cast<uint32_t>(count));
   blocks_ += count;
   return {};
 }
@@ -70,7 +77,7 @@ Status PackMarks::VisitExtent(const SlotLocation& first, uint64_t count) {
 uint32_t PackMarks::CountOf(const Id& pack, uint32_t first, uint32_t end) const {
   const auto found = packs_.find(pack);
   if (found == packs_.end() || first >= end) return 0;
-  const Words& words = found->second;
+  const Words& words = found->second.marked;
   uint32_t count = 0;
   for (uint32_t index = first / kBits; index <= (end - 1) / kBits && index < words.size();
        ++index) {

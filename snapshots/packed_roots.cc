@@ -20,6 +20,10 @@ class PackedRoots::Walk final : public MapVisitor {
     QUOIN_TRY(owner_.RequireSlots(at, 1, FrameKindOf(RecordKind::kMapNode)));
     return true;
   }
+  // Read with the node, whole or not at all; as a node of its own it has not been looked at.
+  Status VisitBase(const SlotLocation& at) override {
+    return owner_.RequireSlots(at, 1, FrameKindOf(RecordKind::kMapNode));
+  }
   Status VisitExtent(const SlotLocation& first, uint64_t count) override {
     return owner_.RequireSlots(first, count, FrameKind::kBlocks);
   }
@@ -117,7 +121,7 @@ Status PackedRoots::CheckMap(const MapRoot& root) {
     return Fail(ErrorCode::kCorrupt, "another record tells otherwise of the same map");
   }
   Walk walk(*this);
-  QUOIN_TRY(VisitReachable(packs_, root, walk));
+  QUOIN_TRY(VisitReachable(packs_, root, walk, &nodes_));
   walk.KeepNodes();
   whole_.emplace(root.location, root);
   return {};

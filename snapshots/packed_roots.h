@@ -47,10 +47,8 @@ class PackedRoots {
   Status RequireSlots(const SlotLocation& first, uint64_t count, FrameKind kind);
   Result<std::unique_ptr<const Map>> OpenMap(const MapRoot& root);
 
-  static constexpr size_t kNodeCacheBytes = size_t{64} << 20;
-
   FrameCache frames_{0};  // only records are read, and each once
-  NodeCache nodes_{kNodeCacheBytes};
+  NodeCache nodes_{kWalkCacheBytes};
   PackStore packs_;
   std::map<Id, std::vector<RootRecord>> of_vdis_;
   std::vector<Error> problems_;

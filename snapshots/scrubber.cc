@@ -59,6 +59,7 @@ class Marking final : public PlaceVisitor {
  public:
   explicit Marking(PackMarks& marks) : marks_(marks) {}
   bool EnterNode(const SlotLocation& at) override { return marks_.VisitNode(at).value_or(false); }
+  void VisitBase(const SlotLocation& at) override { (void)marks_.VisitBase(at); }
   void LeaveNode(const SlotLocation&) override {}
   void VisitExtent(uint64_t, const SlotLocation& slot, uint64_t count) override {
     (void)marks_.VisitExtent(slot, count);  // one that no pack can have is found by the attribution
@@ -291,11 +292,12 @@ void Scrubber::ReportPacks() {
     } else if (!state.tables_are_right) {
       report_.damaged_packs.push_back({id, "its tables or headers are damaged", now.tables_are_right});
     }
-    const auto add = [&](const std::vector<SlotRun>& found, const std::vector<SlotRun>& left,
-                         bool are_records) {
+    const auto add = [&, &pack = id](const std::vector<SlotRun>& found,
+                                     const std::vector<SlotRun>& left,
+                                     bool are_records) {
       for (const SlotRun& run : found) {
         Split(left, run.first, run.count, [&](uint32_t first, uint32_t count, bool is_left) {
-          report_.slots.push_back({id, first, count, are_records, !is_left});
+          report_.slots.push_back({pack, first, count, are_records, !is_left});
         });
       }
     };
@@ -321,6 +323,9 @@ class Scrubber::Attribution final : public PlaceVisitor {
     found_at_entry_.push_back(found_);
     return true;
   }
+  // A node that is built on what cannot be read is itself damage; one that could be read is not harmed
+  // by what else is built on the same.
+  void VisitBase(const SlotLocation&) override {}
   void LeaveNode(const SlotLocation& at) override {
     if (found_at_entry_.back() == found_) clean_.insert(at);
     found_at_entry_.pop_back();

@@ -21,6 +21,8 @@ class SlotOwners final : public MapVisitor {
   // The unit that is walked from now on, and the number of its VDI; both from 0, below 2^31 - 1.
   void Begin(uint32_t unit, uint32_t vdi);
   Result<bool> VisitNode(const SlotLocation& at) override;
+  // Records belong to nobody: only blocks are counted, so what a node is built on changes nothing.
+  Status VisitBase(const SlotLocation&) override { return {}; }
   Status VisitExtent(const SlotLocation& first, uint64_t count) override;
 
   // Adds the blocks that only a unit refers to, and those that only a VDI's units do.

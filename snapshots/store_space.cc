@@ -116,6 +116,7 @@ class SpaceMeasure {
 
   Status FindOwners() {
     FrameCache frames(0);
+    NodeCache nodes(kWalkCacheBytes);
     PackStore packs(environment_.file_system, environment_.layout.Packs(), frames);
     std::vector<uint64_t> of_units(units_.size());
     std::vector<uint64_t> of_vdis(vdis_.size());
@@ -124,7 +125,7 @@ class SpaceMeasure {
       SlotOwners owners(part, parts);
       for (uint32_t unit = 0; unit < units_.size(); ++unit) {
         owners.Begin(unit, units_[unit].vdi);
-        QUOIN_TRY(VisitReachable(packs, units_[unit].map, owners));
+        QUOIN_TRY(VisitReachable(packs, units_[unit].map, owners, &nodes));
       }
       owners.Count(&of_units, &of_vdis);
     }

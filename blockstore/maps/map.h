@@ -72,6 +72,10 @@ class Map {
   Result<std::shared_ptr<const MapNode>> ReadNode(const MapChild& child, unsigned level) const {
     return cache_.Get(reader_, child, level);
   }
+  // A node that one of this map's is built on (MapNode::chain), for those who make the next one.
+  Result<std::shared_ptr<const MapNode>> ReadBase(const SlotLocation& at) const {
+    return cache_.GetBase(reader_, at);
+  }
 
  private:
   // What was found for a region: its node, or that nothing is in regions up to `absent_end`.

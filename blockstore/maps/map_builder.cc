@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <utility>
 
 #include "blockstore/maps/content_digest.h"
+#include "blockstore/maps/region_change.h"
 
 namespace quoin {
 namespace {
@@ -38,13 +40,53 @@ Status MapBuilder::SetRegion(uint64_t region, const RegionNode& content) {
     entry = {};
     return {};
   }
-  if (!entry.IsNull() && entry.child.digest == content.digest) {
-    QUOIN_ASSIGN(const std::shared_ptr<const MapNode> present, base_.ReadNode(entry.child, 0));
-    if (present->region()->extents == content.extents) return {};
+  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> before, Before(entry));
+  if (before != nullptr && before->region()->extents == content.extents &&
+      entry.child.digest == content.digest) {
+    return {};
   }
-  QUOIN_ASSIGN(const SlotLocation at, Write(EncodeRegionNode(content)));
+  QUOIN_ASSIGN(const std::string bytes, EncodeRegion(entry.child.at, before, content));
+  QUOIN_ASSIGN(const SlotLocation at, Write(bytes));
   entry = {{.digest = content.digest, .at = at, .data_blocks = content.CountData()}, 0, true};
   return {};
+}
+
+// The region as it is in the base; null if it is not there. What is damaged is no base for
+// anything, and need not be: the region's new content is known.
+Result<std::shared_ptr<const MapNode>> MapBuilder::Before(const Subtree& entry) {
+  if (entry.IsNull()) return nullptr;
+  Result<std::shared_ptr<const MapNode>> node = base_.ReadNode(entry.child, 0);
+  if (!node && node.error().code == ErrorCode::kCorrupt) return nullptr;
+  return node;
+}
+
+// Whole, or as changes to the region as it is in the base, at `at`, or to one that this is built
+// on: the node of the chain that the next position has for its base.
+Result<std::string> MapBuilder::EncodeRegion(const SlotLocation& at,
+                                             const std::shared_ptr<const MapNode>& before,
+                                             const RegionNode& content) {
+  std::string whole = EncodeRegionNode(content);
+  const size_t limit_bytes = whole.size() / 2;
+  if (before == nullptr || limit_bytes < kMinRegionChangeBytes) return whole;
+  const RegionChain& chain = before->chain();
+  if (chain.position == kMaxChainPosition) return whole;
+  RegionChange change;
+  change.digest = content.digest;
+  change.result_checksum = RegionChecksum(content);
+  change.position = chain.position + 1;
+  // The base before has lost one bit of its position for each step down its chain.
+  std::shared_ptr<const MapNode> base = before;
+  change.base = at;
+  if (const int steps = std::countr_one(chain.position); steps > 0) {
+    change.base = chain.bases[static_cast<size_t>(steps) - 1];
+    Result<std::shared_ptr<const MapNode>> earlier = base_.ReadBase(change.base);
+    if (!earlier && earlier.error().code == ErrorCode::kCorrupt) return whole;
+    if (!earlier) return Failure(std::move(earlier).error());
+    base = std::move(*earlier);
+  }
+  change.runs = DifferenceOf(base->region()->extents, content.extents);
+  std::string bytes = EncodeRegionChange(change);
+  return bytes.size() <= limit_bytes ? bytes : whole;
 }
 
 // Opens all nodes above the region, after closing those that are not.

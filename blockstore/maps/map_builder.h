@@ -1,6 +1,7 @@
 // Makes a map from another one: regions are replaced in rising order, and only the nodes on the way
 // to what changed are written, leaves first; everything else is shared with the base. One thread.
-// Borrows the base and the writer. Memory: one path from the root to a region, whatever the size.
+// Borrows the base and the writer. Memory: one path from the root to a region, and two nodes of the
+// region at hand, whatever the size.
 //
 // A crash leaves records that nothing refers to: a map exists once the caller has made its packs
 // durable and then recorded the root. The new map can be read once its packs are published. After
@@ -9,7 +10,9 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "blockstore/base/error.h"
 #include "blockstore/maps/map.h"
@@ -26,7 +29,10 @@ class MapBuilder {
 
   // The region's whole content from now on; without extents it is empty. Regions come in rising
   // order, each once, and nothing beyond keep_blocks: breaking this aborts. If neither digest nor
-  // extents differ from the base's, the base's node is used again.
+  // extents differ from the base's, the base's node is used again. A node is written as changes to
+  // an earlier one of the region (region_change.h) if that takes at most half of what it takes
+  // whole; its records, which the base is made of too, must be readable through the base, not
+  // published.
   Status SetRegion(uint64_t region, const RegionNode& content);
 
   // Ends the building. The root is of the least height that reaches the last data, and equals the
@@ -55,6 +61,10 @@ class MapBuilder {
     std::array<Subtree, kMapFanout> children;
   };
 
+  Result<std::shared_ptr<const MapNode>> Before(const Subtree& entry);
+  Result<std::string> EncodeRegion(const SlotLocation& at,
+                                   const std::shared_ptr<const MapNode>& before,
+                                   const RegionNode& content);
   Status OpenPath(uint64_t region);
   Result<OpenNode> Expand(const Subtree& subtree, unsigned level, uint64_t index);
   Status CloseNode(unsigned level);

@@ -33,8 +33,9 @@ uint64_t InnerNode::CountData() const {
   return blocks;
 }
 
-MapNode::MapNode(RegionNode region)
+MapNode::MapNode(RegionNode region, RegionChain chain)
     : node_(std::move(region)),
+      chain_(std::move(chain)),
       digest_(std::get<RegionNode>(node_).digest),
       data_blocks_(std::get<RegionNode>(node_).CountData()) {}
 
@@ -50,25 +51,8 @@ unsigned MapNode::level() const {
 
 size_t MapNode::memory_bytes() const {
   const RegionNode* node = region();
-  return sizeof *this + (node == nullptr ? 0 : node->extents.capacity() * sizeof(MapExtent));
-}
-
-Result<std::shared_ptr<const MapNode>> ReadMapNode(RecordReader& reader, const MapChild& child,
-                                                   unsigned level) {
-  const Result<std::shared_ptr<const std::string>> record =
-      reader.ReadRecord(RecordKind::kMapNode, child.at);
-  if (!record && record.error().code == ErrorCode::kNotFound) {
-    // Its parent is there, so it was lost: nobody may take the disk for one that is gone.
-    return Fail(ErrorCode::kCorrupt,
-                fmt::format("{} is missing: {}", Where(child.at), record.error().what));
-  }
-  if (!record) return Failure(record.error());
-  Result<std::shared_ptr<const MapNode>> node = DecodeMapNode(**record);
-  if (!node) {
-    return Fail(node.error().code, fmt::format("{}: {}", Where(child.at), node.error().what));
-  }
-  QUOIN_TRY(CheckMapNode(**node, child, level));
-  return node;
+  return sizeof *this + chain_.bases.capacity() * sizeof(SlotLocation) +
+         (node == nullptr ? 0 : node->extents.capacity() * sizeof(MapExtent));
 }
 
 Status CheckMapNode(const MapNode& node, const MapChild& child, unsigned level) {

@@ -13,6 +13,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -77,10 +78,19 @@ struct InnerNode {
   uint64_t CountData() const;
 };
 
+// Where a region's node is written down, besides its own record: a node may be written as changes to an
+// earlier one, and that one too (region_change.h).
+struct RegionChain {
+  uint32_t position = 0;            // 0: the node's record is all of it
+  std::vector<SlotLocation> bases;  // the records that it is built on; the last one is whole
+
+  bool operator==(const RegionChain&) const = default;
+};
+
 // Either kind, with what is asked of both. Immutable but for the mark that the cache looks at.
 class MapNode {
  public:
-  explicit MapNode(RegionNode region);
+  explicit MapNode(RegionNode region, RegionChain chain = {});
   explicit MapNode(InnerNode inner);
 
   unsigned level() const;
@@ -91,6 +101,7 @@ class MapNode {
   // Null if the node is of the other kind.
   const RegionNode* region() const { return std::get_if<RegionNode>(&node_); }
   const InnerNode* inner() const { return std::get_if<InnerNode>(&node_); }
+  const RegionChain& chain() const { return chain_; }
 
   // Used since the mark was last taken. Looks before it writes: threads that read one node share
   // its cache line.
@@ -101,6 +112,7 @@ class MapNode {
 
  private:
   const std::variant<RegionNode, InnerNode> node_;
+  const RegionChain chain_;
   const Digest digest_;
   const uint64_t data_blocks_;
   mutable std::atomic<bool> used_{false};
@@ -110,14 +122,28 @@ class MapNode {
 std::string EncodeRegionNode(const RegionNode& node);
 std::string EncodeInnerNode(const InnerNode& node);
 
-// kCorrupt, with what is wrong, for everything that the two above cannot make. Allocates in
-// proportion to the bytes.
+// Of a node that is written whole. kCorrupt, with what is wrong, for everything that the two above
+// cannot make. Allocates in proportion to the bytes.
 Result<std::shared_ptr<const MapNode>> DecodeMapNode(std::string_view bytes);
 
-// Reads and decodes the node of `child`, and checks it against what its parent says. kCorrupt also if
-// it is missing.
+// What whoever has nodes read may take part in; either may be left out.
+struct NodeReading {
+  // Told of each record that the node is built on, the nearest first, before it is read. An error ends
+  // the reading and is passed on.
+  std::function<Status(const SlotLocation&)> visit_base;
+  // The node there if it is in memory, else null. Saves reading it and what it is built on.
+  std::function<std::shared_ptr<const MapNode>(const SlotLocation&)> find_node;
+};
+
+// Reads and decodes the node of `child`, if it is written as changes with all that it is built on, and
+// checks it against what its parent says. kCorrupt also if something of it is missing. Reads at most
+// thirteen records, whatever they hold.
 Result<std::shared_ptr<const MapNode>> ReadMapNode(RecordReader& reader, const MapChild& child,
-                                                   unsigned level);
+                                                   unsigned level, const NodeReading& reading = {});
+// The same for a node that others are built on, for which no parent vouches here: kCorrupt if it is not
+// a region's.
+Result<std::shared_ptr<const MapNode>> ReadBaseNode(RecordReader& reader, const SlotLocation& at,
+                                                    const NodeReading& reading = {});
 // kCorrupt if the node is not of this level, digest and number of data blocks.
 Status CheckMapNode(const MapNode& node, const MapChild& child, unsigned level);
 

@@ -1,120 +1,25 @@
 // How a map's nodes are written down; described in blockstore/README.md.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <optional>
-#include <unordered_map>
 
 #include "blockstore/base/varint.h"
 #include "blockstore/maps/map_node.h"
+#include "blockstore/maps/node_parts.h"
 
 namespace quoin {
 namespace {
 
 // Frozen: on disk.
-constexpr std::string_view kMagic = "qmap";
 constexpr char kVersion = 1;
-constexpr size_t kMinExtentBytes = 4;           // four varints
-constexpr uint64_t kSlots = uint64_t{1} << 32;  // that a pack's slot numbers can tell apart
-
-Failure Damaged(std::string what) { return Fail(ErrorCode::kCorrupt, std::move(what)); }
-
-void PutDigest(std::string& out, const Digest& digest) {
-  out.append(reinterpret_cast<const char*>(digest.bytes.data()), Digest::kBytes);
-}
+constexpr size_t kMinExtentBytes = 4;  // four varints
 
 std::string Header(unsigned level) {
-  std::string bytes(kMagic);
+  std::string bytes(kNodeMagic);
   bytes += kVersion;
   bytes += static_cast<char>(level);
   return bytes;
-}
-
-// The packs that a node names, each once, in the order in which they are first named, and for each
-// the slot after the last one named. Slots are written as distances from there: what was written in
-// one go costs one byte.
-class PackTable {
- public:
-  size_t size() const { return packs_.size(); }
-
-  // For an encoder: the pack's number, new or known.
-  size_t IndexOf(const Id& pack) {
-    const auto [known, is_new] = indexes_.try_emplace(pack, packs_.size());
-    if (is_new) packs_.push_back({pack, 0});
-    return known->second;
-  }
-  uint64_t DistanceTo(size_t index, uint64_t slot, uint64_t count) {
-    const uint64_t distance =
-        ToZigzag(static_cast<int64_t>(slot) - static_cast<int64_t>(packs_[index].next_slot));
-    packs_[index].next_slot = slot + count;
-    return distance;
-  }
-  void AppendTo(std::string& out) const {
-    PutVarint(out, packs_.size());
-    for (const Pack& pack : packs_) {
-      out.append(reinterpret_cast<const char*>(pack.id.bytes().data()), Id::kBytes);
-    }
-  }
-
-  // For a decoder. `limit`: how many packs the node can name at most.
-  Status Load(VarintReader& reader, size_t limit) {
-    const std::optional<uint64_t> count = reader.Next();
-    if (!count || *count == 0 || *count > limit || *count > reader.remaining_bytes() / Id::kBytes) {
-      return Damaged("its table of packs cannot be that long");
-    }
-    std::vector<Id> sorted;
-    sorted.reserve(*count);
-    packs_.reserve(*count);
-    for (uint64_t i = 0; i < *count; ++i) {
-      std::array<uint8_t, Id::kBytes> bytes;
-      std::memcpy(bytes.data(), reader.NextBytes(Id::kBytes)->data(), Id::kBytes);
-      sorted.push_back(Id::FromBytes(bytes));
-      packs_.push_back({sorted.back(), 0});
-    }
-    std::sort(sorted.begin(), sorted.end());
-    if (sorted.front().IsNull() ||
-        std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
-      return Damaged("its table of packs names one twice, or none");
-    }
-    return {};
-  }
-  // Reads a pack's number and a distance; `count` slots from the result exist.
-  Result<SlotLocation> Next(VarintReader& reader, uint64_t count) {
-    const std::optional<uint64_t> index = reader.Next();
-    const std::optional<uint64_t> distance = index ? reader.Next() : std::nullopt;
-    if (!distance) return Damaged("it ends within a slot's place");
-    if (*index > named_ || *index >= packs_.size()) {
-      return Damaged(fmt::format("it names pack {} of {} out of order", *index, packs_.size()));
-    }
-    if (*index == named_) ++named_;
-    Pack& pack = packs_[*index];
-    // Both terms are far from the ends of 64 bits once the distance is known to be a slot's.
-    if (*distance > 2 * kSlots) return Damaged("it names a slot that no pack has");
-    const int64_t slot = static_cast<int64_t>(pack.next_slot) + FromZigzag(*distance);
-    if (slot < 0 || static_cast<uint64_t>(slot) + count > kSlots) {
-      return Damaged("it names a slot that no pack has");
-    }
-    pack.next_slot = static_cast<uint64_t>(slot) + count;
-    return SlotLocation{pack.id, static_cast<uint32_t>(slot)};
-  }
-  bool all_named() const { return named_ == packs_.size(); }
-
- private:
-  struct Pack {
-    Id id;
-    uint64_t next_slot;
-  };
-  std::vector<Pack> packs_;
-  std::unordered_map<Id, size_t, IdHash> indexes_;  // of an encoder
-  size_t named_ = 0;                                // of a decoder
-};
-
-Digest ToDigest(std::string_view bytes) {
-  Digest digest;
-  std::memcpy(digest.bytes.data(), bytes.data(), Digest::kBytes);
-  return digest;
 }
 
 Result<RegionNode> DecodeRegion(VarintReader& reader) {
@@ -192,7 +97,8 @@ bool IsWellFormed(const RegionNode& node) {
   for (size_t i = 0; i < node.extents.size(); ++i) {
     const MapExtent& extent = node.extents[i];
     if (extent.count == 0 || extent.first < end || extent.end() > kRegionBlocks) return false;
-    if (extent.slot.IsNull() || uint64_t{extent.slot.slot} + extent.count > kSlots) return false;
+    if (extent.slot.IsNull() || uint64_t{extent.slot.slot} + extent.count > kPackSlots)
+      return false;
     if (i > 0 && Continues(node.extents[i - 1], extent)) return false;
     end = extent.end();
   }
@@ -259,18 +165,18 @@ std::string EncodeInnerNode(const InnerNode& node) {
 
 Result<std::shared_ptr<const MapNode>> DecodeMapNode(std::string_view bytes) {
   if (bytes.size() > kMaxRecordBytes) return Damaged("it is longer than a record can be");
-  if (bytes.size() < kMagic.size() + 2 || bytes.substr(0, kMagic.size()) != kMagic) {
+  if (bytes.size() < kNodeMagic.size() + 2 || bytes.substr(0, kNodeMagic.size()) != kNodeMagic) {
     return Damaged("this is no map node");
   }
-  if (bytes[kMagic.size()] != kVersion) {
+  if (bytes[kNodeMagic.size()] != kVersion) {
     return Damaged(fmt::format("this map node is of another format ({})",
-                               static_cast<uint8_t>(bytes[kMagic.size()])));
+                               static_cast<uint8_t>(bytes[kNodeMagic.size()])));
   }
-  const auto level = static_cast<uint8_t>(bytes[kMagic.size() + 1]);
+  const auto level = static_cast<uint8_t>(bytes[kNodeMagic.size() + 1]);
   if (level > kMaxMapHeight) {
     return Damaged(fmt::format("it is of level {}, of {} at most", level, kMaxMapHeight));
   }
-  VarintReader reader(bytes.substr(kMagic.size() + 2));
+  VarintReader reader(bytes.substr(kNodeMagic.size() + 2));
   if (level == 0) {
     QUOIN_ASSIGN(RegionNode region, DecodeRegion(reader));
     return std::make_shared<const MapNode>(std::move(region));

@@ -4,14 +4,27 @@
 #include <array>
 #include <span>
 
+#include "blockstore/maps/extent_cursor.h"
+
 namespace quoin {
 namespace {
 
-Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
-                  MapVisitor& visitor) {
+Result<std::shared_ptr<const MapNode>> Read(RecordReader& reader, const MapChild& child,
+                                            unsigned level, MapVisitor& visitor,
+                                            NodeCache* regions) {
+  if (level > 0) return ReadMapNode(reader, child, level);
+  NodeReading reading;
+  reading.visit_base = [&visitor](const SlotLocation& at) { return visitor.VisitBase(at); };
+  if (regions == nullptr) return ReadMapNode(reader, child, level, reading);
+  return regions->Get(reader, child, level, reading.visit_base);
+}
+
+Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level, MapVisitor& visitor,
+                  NodeCache* regions) {
   QUOIN_ASSIGN(const bool is_first, visitor.VisitNode(child.at));
   if (!is_first) return {};
-  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node, ReadMapNode(reader, child, level));
+  QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node,
+               Read(reader, child, level, visitor, regions));
   if (level == 0) {
     for (const MapExtent& extent : node->region()->extents) {
       QUOIN_TRY(visitor.VisitExtent(extent.slot, extent.count));
@@ -19,7 +32,7 @@ Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
     return {};
   }
   for (const MapChild& below : node->inner()->children) {
-    if (!below.IsNull()) QUOIN_TRY(VisitUnder(reader, below, level - 1, visitor));
+    if (!below.IsNull()) QUOIN_TRY(VisitUnder(reader, below, level - 1, visitor, regions));
   }
   return {};
 }
@@ -27,7 +40,12 @@ Status VisitUnder(RecordReader& reader, const MapChild& child, unsigned level,
 void VisitPlacesUnder(RecordReader& reader, const MapChild& child, unsigned level, uint64_t first,
                       PlaceVisitor& visitor) {
   if (!visitor.EnterNode(child.at)) return;
-  const Result<std::shared_ptr<const MapNode>> node = ReadMapNode(reader, child, level);
+  NodeReading reading;
+  reading.visit_base = [&visitor](const SlotLocation& at) -> Status {
+    visitor.VisitBase(at);
+    return {};
+  };
+  const Result<std::shared_ptr<const MapNode>> node = ReadMapNode(reader, child, level, reading);
   if (!node) {
     visitor.VisitDamage(first, BlocksUnder(level), child.at, node.error());
   } else if (level == 0) {
@@ -65,36 +83,6 @@ Result<std::array<Side, kMapFanout>> ChildrenOf(const Map& map, const Side& side
   return children;
 }
 
-// The blocks of a region from `at` on that are in one extent, or in none.
-struct Stretch {
-  const MapExtent* extent;  // null: a hole
-  uint32_t end;
-};
-
-class ExtentCursor {
- public:
-  explicit ExtentCursor(const MapNode* node) {
-    if (node != nullptr) extents_ = node->region()->extents;
-  }
-  Stretch At(uint32_t block) {
-    while (!extents_.empty() && extents_.front().end() <= block) extents_ = extents_.subspan(1);
-    if (extents_.empty()) return {nullptr, kRegionBlocks};
-    const MapExtent& extent = extents_.front();
-    if (block < extent.first) return {nullptr, extent.first};
-    return {&extent, extent.end()};
-  }
-
- private:
-  std::span<const MapExtent> extents_;
-};
-
-bool AreSame(const Stretch& a, const Stretch& b) {
-  if (a.extent == nullptr || b.extent == nullptr) return a.extent == b.extent;
-  return a.extent->slot.pack == b.extent->slot.pack &&
-         int64_t{a.extent->slot.slot} - a.extent->first ==
-             int64_t{b.extent->slot.slot} - b.extent->first;
-}
-
 class Comparison {
  public:
   Comparison(const Map& a, const Map& b, uint64_t first, uint64_t end,
@@ -126,12 +114,16 @@ class Comparison {
     if (side.child.IsNull()) return nullptr;
     return map.ReadNode(side.child, 0);
   }
+  static std::span<const MapExtent> ExtentsOf(const MapNode* node) {
+    if (node == nullptr) return {};
+    return node->region()->extents;
+  }
 
   Status Regions(const Side& a, const Side& b, uint64_t node_first) {
     QUOIN_ASSIGN(const std::shared_ptr<const MapNode> a_node, Leaf(a_, a));
     QUOIN_ASSIGN(const std::shared_ptr<const MapNode> b_node, Leaf(b_, b));
-    ExtentCursor a_cursor(a_node.get());
-    ExtentCursor b_cursor(b_node.get());
+    ExtentCursor a_cursor(ExtentsOf(a_node.get()));
+    ExtentCursor b_cursor(ExtentsOf(b_node.get()));
     for (uint32_t at = 0; at < kRegionBlocks;) {
       const Stretch a_stretch = a_cursor.At(at);
       const Stretch b_stretch = b_cursor.At(at);
@@ -170,10 +162,11 @@ Side SideOf(const Map& map) { return {ChildOfRoot(map.root()), map.root().height
 
 }  // namespace
 
-Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor) {
+Status VisitReachable(RecordReader& reader, const MapRoot& root, MapVisitor& visitor,
+                      NodeCache* regions) {
   QUOIN_TRY(CheckMapRoot(root));
   if (root.IsEmpty()) return {};
-  return VisitUnder(reader, ChildOfRoot(root), root.height, visitor);
+  return VisitUnder(reader, ChildOfRoot(root), root.height, visitor, regions);
 }
 
 void VisitPlaces(RecordReader& reader, const MapRoot& root, PlaceVisitor& visitor) {

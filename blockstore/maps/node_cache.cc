@@ -16,27 +16,42 @@ NodeCache::Shard& NodeCache::ShardOf(const SlotLocation& at) {
 }
 
 Result<std::shared_ptr<const MapNode>> NodeCache::Get(RecordReader& reader, const MapChild& child,
-                                                      unsigned level) {
-  Shard& shard = ShardOf(child.at);
-  std::shared_ptr<const MapNode> node;
-  {
-    MutexLock lock(shard.mutex);
-    const auto known = shard.by_location.find(child.at);
-    if (known != shard.by_location.end()) {
-      node = known->second->node;
-      node->MarkUsed();  // not at a miss: what is read once, by a walk, goes first
-      ++shard.hits;
-    } else {
-      ++shard.misses;
-    }
-  }
+                                                      unsigned level,
+                                                      const BaseVisitor& visit_base) {
+  std::shared_ptr<const MapNode> node = Find(child.at);
   if (node == nullptr) {
-    QUOIN_ASSIGN(node, ReadMapNode(reader, child, level));
-    node = Insert(shard, child.at, std::move(node));
+    QUOIN_ASSIGN(node, ReadMapNode(reader, child, level, Reading(visit_base)));
+    node = Insert(ShardOf(child.at), child.at, std::move(node));
+  } else if (visit_base) {
+    for (const SlotLocation& base : node->chain().bases) QUOIN_TRY(visit_base(base));
   }
   // Another map may have brought it, with another idea of what it is.
   QUOIN_TRY(CheckMapNode(*node, child, level));
   return node;
+}
+
+Result<std::shared_ptr<const MapNode>> NodeCache::GetBase(RecordReader& reader,
+                                                          const SlotLocation& at) {
+  if (std::shared_ptr<const MapNode> node = Find(at)) return node;
+  return ReadBaseNode(reader, at, Reading({}));
+}
+
+NodeReading NodeCache::Reading(const BaseVisitor& visit_base) {
+  return {.visit_base = visit_base,
+          .find_node = [this](const SlotLocation& at) { return Find(at); }};
+}
+
+std::shared_ptr<const MapNode> NodeCache::Find(const SlotLocation& at) {
+  Shard& shard = ShardOf(at);
+  MutexLock lock(shard.mutex);
+  const auto known = shard.by_location.find(at);
+  if (known == shard.by_location.end()) {
+    ++shard.misses;
+    return nullptr;
+  }
+  known->second->node->MarkUsed();  // not at a miss: what is read once, by a walk, goes first
+  ++shard.hits;
+  return known->second->node;
 }
 
 std::shared_ptr<const MapNode> NodeCache::Insert(Shard& shard, const SlotLocation& at,

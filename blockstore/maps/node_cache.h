@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <unordered_map>
@@ -37,9 +38,16 @@ class NodeCache {
 
   // The node of `child`, from memory or through the reader, checked against what its parent says
   // (CheckMapNode). Errors are passed on and not remembered. Two threads that miss the same node at
-  // once both read it, and share one copy afterwards.
+  // once both read it, and share one copy afterwards. `visit_base` is told of what the node is
+  // built on in either case (NodeReading); it may be empty.
+  using BaseVisitor = std::function<Status(const SlotLocation&)>;
   Result<std::shared_ptr<const MapNode>> Get(RecordReader& reader, const MapChild& child,
-                                             unsigned level);
+                                             unsigned level, const BaseVisitor& visit_base = {});
+
+  // The node of a region that others are built on, from memory or past it: it is wanted for making
+  // the next one and not for itself. It is not known by its parent; kCorrupt if it is not a
+  // region's.
+  Result<std::shared_ptr<const MapNode>> GetBase(RecordReader& reader, const SlotLocation& at);
 
   NodeCacheCounters counters();
 
@@ -61,6 +69,9 @@ class NodeCache {
   };
 
   Shard& ShardOf(const SlotLocation& at);
+  std::shared_ptr<const MapNode> Find(const SlotLocation& at);
+  // What is read anew is built on what is in memory.
+  NodeReading Reading(const BaseVisitor& visit_base);
   std::shared_ptr<const MapNode> Insert(Shard& shard, const SlotLocation& at,
                                         std::shared_ptr<const MapNode> node);
   void Evict(Shard& shard) QUOIN_REQUIRES(shard.mutex);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "blockstore/maps/map_node.h"
+#include "blockstore/maps/region_change.h"
 #include "blockstore/packs/compression.h"
 #include "tests/fuzz/pack_samples.h"
 
@@ -120,6 +121,15 @@ void SaveNodeSeeds(const bfs::path& folder) {
     region.extents.push_back({first, static_cast<uint16_t>(1 + first % 9), {FuzzedPack(), first}});
   }
   SaveNode(folder, "many-extents", EncodeRegionNode(region));
+  RegionChange change{.digest = digest, .base = {FuzzedPack(), 9}};
+  SaveNode(folder, "no-change", EncodeRegionChange(change));
+  change.position = 300;
+  for (uint16_t first = 5; first < 400; first = static_cast<uint16_t>(first + 17)) {
+    const bool is_hole = first % 3 == 0;
+    change.runs.push_back({first, static_cast<uint16_t>(1 + first % 5),
+                           is_hole ? SlotLocation() : SlotLocation{FuzzedPack(), 3u * first}});
+  }
+  SaveNode(folder, "many-changes", EncodeRegionChange(change));
   InnerNode inner;
   inner.children[3] = {digest, {FuzzedPack(), 9}, 100};
   SaveNode(folder, "one-child", EncodeInnerNode(inner));

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "blockstore/maps/map_walk.h"
+#include "blockstore/maps/region_change.h"
 #include "blockstore/maps/region_edit.h"
 #include "tests/support/memory_records.h"
 #include "tests/support/reference_map.h"
 #include "tests/support/result_matchers.h"
+#include "tests/support/scattered_region.h"
 #include "tests/support/seed.h"
 
 namespace quoin {
@@ -202,11 +204,178 @@ TEST_F(MapBuilderDeathTest, RegionsOutOfOrderOrBeyondTheEndAbort) {
   EXPECT_DEATH(set(6, 0), "");
 }
 
+// --- nodes as changes to earlier ones -----------------------------------------------------------
+
+class ChangedRegionTest : public MapBuilderTest {
+ protected:
+  MapRoot SetVersion(const MapRoot& base, const RegionEdit& edit, uint64_t content) {
+    return Build(base, Set({{0, VersionOf(edit, content)}}));
+  }
+  bool IsChange(const MapRoot& root) { return IsRegionChange(BytesAt(root.location)); }
+  std::string BytesAt(const SlotLocation& at) {
+    const auto record = records_.ReadRecord(RecordKind::kMapNode, at);
+    return record ? **record : "";
+  }
+  // As whoever opens the map later reads it.
+  std::shared_ptr<const MapNode> ReadAnew(const MapRoot& root) {
+    const auto node = ReadMapNode(records_, ChildOfRoot(root), root.height);
+    EXPECT_OK(node);
+    return node.value_or(nullptr);
+  }
+};
+
+TEST_F(ChangedRegionTest, AFewChangesAmongManyExtentsAreWrittenAsChanges) {
+  RegionEdit edit = ScatteredRegion();
+  const MapRoot base = SetVersion({}, edit, 1);
+  EXPECT_FALSE(IsChange(base));
+  edit.SetData(100, 1, {TestPack(2), 5});
+  edit.SetHole(200, 2);
+  const MapRoot changed = SetVersion(base, edit, 2);
+  EXPECT_TRUE(IsChange(changed));
+  EXPECT_LT(BytesAt(changed.location).size(), 120u);
+  const auto node = ReadAnew(changed);
+  EXPECT_EQ(*node->region(), VersionOf(edit, 2));
+  EXPECT_EQ(node->chain(), (RegionChain{1, {base.location}}));
+  EXPECT_EQ(changed.data_blocks, kRegionBlocks - 2);
+}
+
+TEST_F(ChangedRegionTest, ASmallRegionStaysWhole) {
+  for (uint32_t blocks = 1; blocks < 25; ++blocks) {
+    RegionEdit edit = ScatteredRegion(1, blocks);
+    const MapRoot base = SetVersion({}, edit, 1);
+    edit.SetHole(0, 1);
+    edit.SetData(blocks, 1, {TestPack(1), 7'000});
+    EXPECT_FALSE(IsChange(SetVersion(base, edit, 2))) << blocks;
+  }
+}
+
+TEST_F(ChangedRegionTest, ChangesThatTakeMoreThanHalfAreWrittenWhole) {
+  bool was_change = true;
+  size_t wholes = 0;
+  for (uint32_t blocks = 1'000; blocks < 3'000; blocks += 11) {
+    RegionEdit edit = ScatteredRegion();
+    const MapRoot base = SetVersion({}, edit, 1);
+    for (uint32_t n = 0; n < blocks; ++n) edit.SetData(n, 1, {TestPack(1), 2 * n + 1});
+    const RegionNode result = VersionOf(edit, 2);
+    const MapRoot root = Build(base, Set({{0, result}}));
+    const RegionChange change{.digest = result.digest,
+                              .result_checksum = RegionChecksum(result),
+                              .position = 1,
+                              .base = base.location,
+                              .runs = DifferenceOf(ScatteredRegion().Extents(), result.extents)};
+    const bool is_small = 2 * EncodeRegionChange(change).size() <= EncodeRegionNode(result).size();
+    ASSERT_EQ(IsChange(root), is_small) << blocks;
+    ASSERT_TRUE(was_change || !is_small) << blocks;
+    was_change = is_small;
+    if (!is_small && ++wholes == 3) break;
+  }
+  EXPECT_EQ(wholes, 3u);
+}
+
+TEST_F(ChangedRegionTest, ABackAndForthIsAChangeWithoutRuns) {
+  RegionEdit edit = ScatteredRegion();
+  const RegionEdit first = edit;
+  MapRoot root = SetVersion({}, edit, 1);
+  const MapRoot base = root;
+  edit.SetHole(7, 1);
+  root = SetVersion(root, edit, 2);
+  root = SetVersion(root, first, 1);
+  EXPECT_EQ(root.digest, base.digest);
+  EXPECT_EQ(BytesAt(root.location).size(), kMinRegionChangeBytes);
+  EXPECT_EQ(*ReadAnew(root)->region(), VersionOf(first, 1));
+}
+
+TEST_F(ChangedRegionTest, PositionsRiseToTheirBoundAndBeginAnew) {
+  RegionEdit edit = ScatteredRegion(1, 300);
+  MapRoot root = SetVersion({}, edit, 1);
+  std::vector<SlotLocation> places = {root.location};
+  uint64_t bytes = 0;
+  for (uint32_t version = 1; version <= kMaxChainPosition + 2; ++version) {
+    edit.SetData(5, 1, {TestPack(2), version});
+    root = SetVersion(root, edit, version + 1);
+    bytes += BytesAt(root.location).size();
+    const auto node = ReadAnew(root);
+    ASSERT_EQ(node->region()->extents, edit.Extents()) << version;
+    const uint32_t position = version % (kMaxChainPosition + 1);
+    ASSERT_EQ(node->chain().position, position) << version;
+    if (position == 0) places.clear();
+    std::vector<SlotLocation> bases;
+    for (uint32_t at = position; at != 0;) {
+      at = BasePosition(at);
+      bases.push_back(places[at]);
+    }
+    ASSERT_EQ(node->chain().bases, bases) << version;
+    places.push_back(root.location);
+  }
+  EXPECT_LT(bytes / kMaxChainPosition, 150u);
+}
+
+TEST_F(ChangedRegionTest, TwoMapsMayBuildOnOneNode) {
+  RegionEdit edit = ScatteredRegion();
+  MapRoot base = SetVersion({}, edit, 1);
+  for (uint32_t version = 1; version <= 5; ++version) {
+    edit.SetData(version, 1, {TestPack(2), 3 * version});
+    base = SetVersion(base, edit, 1 + version);
+  }
+  RegionEdit left = edit;
+  left.SetHole(50, 1);
+  RegionEdit right = edit;
+  right.SetHole(60, 1);
+  const MapRoot left_root = SetVersion(base, left, 100);
+  const MapRoot right_root = SetVersion(base, right, 200);
+  EXPECT_EQ(*ReadAnew(left_root)->region(), VersionOf(left, 100));
+  EXPECT_EQ(*ReadAnew(right_root)->region(), VersionOf(right, 200));
+  EXPECT_EQ(ReadAnew(left_root)->chain(), ReadAnew(right_root)->chain());
+}
+
+TEST_F(ChangedRegionTest, OnWhatIsDamagedARegionIsWrittenWhole) {
+  RegionEdit edit = ScatteredRegion();
+  const MapRoot base = SetVersion({}, edit, 1);
+  records_.Replace(base.location, "rubbish");
+  NodeCache none(0);
+  ASSERT_OK_AND_ASSIGN(const auto map, Map::Open(records_, none, base));
+  MapBuilder builder(*map, records_);
+  edit.SetHole(1, 1);
+  EXPECT_OK(builder.SetRegion(0, VersionOf(edit, 2)));
+  ASSERT_OK_AND_ASSIGN(const MapRoot root, builder.Finish());
+  EXPECT_FALSE(IsChange(root));
+  EXPECT_EQ(*ReadAnew(root)->region(), VersionOf(edit, 2));
+}
+
+// What it costs a long history: a region of thousands of extents of which few change each time.
+TEST_F(ChangedRegionTest, AHistoryOfSmallChangesTakesATenthOrLessOfItsWholeNodes) {
+  std::mt19937_64 random(DrawSeed());
+  RegionEdit edit = ScatteredRegion();
+  MapRoot root = SetVersion({}, edit, 1);
+  uint64_t bytes = 0;
+  uint64_t whole_bytes = 0;
+  size_t longest = 0;
+  for (uint32_t version = 1; version <= 1'000; ++version) {
+    const uint32_t pack = 2 + version / 32;
+    for (uint32_t n = 0; n < 2; ++n) {
+      edit.SetData(static_cast<uint32_t>(random() % kRegionBlocks), 1,
+                   {TestPack(pack), 40 * version + n});
+    }
+    root = SetVersion(root, edit, version + 1);
+    bytes += BytesAt(root.location).size();
+    whole_bytes += EncodeRegionNode(VersionOf(edit, version + 1)).size();
+    if (version % 10 != 0) continue;
+    const auto node = ReadAnew(root);
+    ASSERT_EQ(node->region()->extents, edit.Extents()) << version;
+    longest = std::max(longest, node->chain().bases.size());
+  }
+  EXPECT_LT(bytes, whole_bytes / 10);
+  EXPECT_LE(longest, 12u);
+  RecordProperty("bytes", std::to_string(bytes / 1'000));
+  RecordProperty("whole_bytes", std::to_string(whole_bytes / 1'000));
+}
+
 // Every node that a build writes is part of the new map: none is made in vain.
 TEST_F(MapBuilderTest, RandomBuildsWriteOnlyWhatTheirMapReaches) {
   class Nodes : public MapVisitor {
    public:
     Result<bool> VisitNode(const SlotLocation& at) override { return seen.insert(at).second; }
+    Status VisitBase(const SlotLocation&) override { return {}; }
     Status VisitExtent(const SlotLocation&, uint64_t) override { return {}; }
     std::set<SlotLocation> seen;
   };

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -10,10 +12,12 @@
 #include "blockstore/maps/map.h"
 #include "blockstore/maps/map_builder.h"
 #include "blockstore/maps/map_walk.h"
+#include "blockstore/maps/region_change.h"
 #include "blockstore/maps/region_edit.h"
 #include "tests/support/memory_records.h"
 #include "tests/support/reference_map.h"
 #include "tests/support/result_matchers.h"
+#include "tests/support/scattered_region.h"
 #include "tests/support/seed.h"
 
 namespace quoin {
@@ -204,6 +208,93 @@ TEST_F(MapModelTest, RandomHistoriesAgreeWithPlainArrays) {
   }
   // What was snapshotted long ago is as it was.
   for (const Snapshot& snapshot : snapshots) ASSERT_NO_FATAL_FAILURE(CheckAnswers(snapshot));
+}
+
+// Thousands of versions of one region, each over any of the last few, so that chains branch; of the
+// versions that are kept, some from long ago, every block is where plain arrays say.
+class RegionHistoryTest : public ::testing::Test {
+ protected:
+  using Places = std::array<SlotLocation, kRegionBlocks>;
+  struct Version {
+    MapRoot root;
+    std::shared_ptr<const Places> places;
+  };
+
+  uint64_t Below(uint64_t limit) { return random_() % limit; }
+
+  Result<Version> Next(const Version& base, uint64_t number) {
+    auto places = std::make_shared<Places>(*base.places);
+    const uint64_t changes = Below(50) == 0 ? Below(600) : 1 + Below(8);
+    for (uint64_t n = 0; n < changes; ++n) {
+      const uint64_t first = Below(kRegionBlocks);
+      const uint64_t end = std::min(kRegionBlocks, first + (Below(4) == 0 ? 1 + Below(40) : 1));
+      const bool is_hole = Below(6) == 0;
+      SlotLocation at{TestPack(static_cast<uint32_t>(1 + number / 32 + Below(2))),
+                      static_cast<uint32_t>(Below(60'000))};
+      for (uint64_t block = first; block < end; ++block, ++at.slot) {
+        (*places)[block] = is_hole ? SlotLocation() : at;
+      }
+    }
+    QUOIN_ASSIGN(const auto map, Map::Open(records_, cache_, base.root));
+    MapBuilder builder(*map, records_);
+    QUOIN_TRY(builder.SetRegion(0, NodeOf(*places, number)));
+    QUOIN_ASSIGN(const MapRoot root, builder.Finish());
+    return Version{root, std::move(places)};
+  }
+
+  // Block by block, so that nothing is shared with what is tested.
+  static RegionNode NodeOf(const Places& places, uint64_t number) {
+    RegionNode node;
+    node.digest = TestBlockDigest(number);
+    for (uint32_t block = 0; block < kRegionBlocks; ++block) {
+      if (places[block].IsNull()) continue;
+      const MapExtent extent{static_cast<uint16_t>(block), 1, places[block]};
+      if (!node.extents.empty() && Continues(node.extents.back(), extent)) {
+        ++node.extents.back().count;
+      } else {
+        node.extents.push_back(extent);
+      }
+    }
+    return node;
+  }
+
+  void Check(const Version& version) {
+    const auto node = ReadMapNode(records_, ChildOfRoot(version.root), 0);
+    ASSERT_OK(node);
+    longest_ = std::max(longest_, (*node)->chain().bases.size());
+    const RegionEdit found((*node)->region()->extents);
+    for (uint32_t block = 0; block < kRegionBlocks; ++block) {
+      ASSERT_EQ(found.SlotOf(block), (*version.places)[block]) << block;
+    }
+  }
+
+  std::mt19937_64 random_{DrawSeed()};
+  MemoryRecords records_;
+  NodeCache cache_{size_t{4} << 20};
+  size_t longest_ = 0;
+};
+
+TEST_F(RegionHistoryTest, ThousandsOfVersionsAreReadAsPlainArraysSay) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  constexpr uint64_t kVersions = 600;
+#else
+  constexpr uint64_t kVersions = 5'000;
+#endif
+  constexpr size_t kKept = 64;
+  ASSERT_OK_AND_ASSIGN(Version first, Next({{}, std::make_shared<Places>()}, 1));
+  std::vector<Version> kept = {std::move(first)};
+  for (uint64_t number = 2; number <= kVersions; ++number) {
+    const size_t recent = std::min<size_t>(kept.size(), Below(20) == 0 ? kept.size() : 2);
+    const Version& base = kept[kept.size() - 1 - Below(recent)];
+    ASSERT_OK_AND_ASSIGN(Version next, Next(base, number));
+    ASSERT_NO_FATAL_FAILURE(Check(next)) << number;
+    kept.push_back(std::move(next));
+    if (kept.size() <= kKept) continue;
+    kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(Below(kept.size() - 1)));
+  }
+  for (const Version& version : kept) ASSERT_NO_FATAL_FAILURE(Check(version));
+  EXPECT_GE(longest_, 3u);
+  EXPECT_LE(longest_, 12u);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "tests/support/memory_records.h"
 #include "tests/support/reference_map.h"
 #include "tests/support/result_matchers.h"
+#include "tests/support/scattered_region.h"
 
 namespace quoin {
 namespace {
@@ -19,6 +20,10 @@ class CountingVisitor : public MapVisitor {
     if (fail_at_node-- == 0) return Fail(ErrorCode::kNoSpace, "no memory left for marks");
     return nodes.insert(at).second;
   }
+  Status VisitBase(const SlotLocation& at) override {
+    bases.insert(at);
+    return {};
+  }
   Status VisitExtent(const SlotLocation& first, uint64_t count) override {
     extents.push_back({first, count});
     blocks += count;
@@ -26,6 +31,7 @@ class CountingVisitor : public MapVisitor {
   }
 
   std::set<SlotLocation> nodes;
+  std::set<SlotLocation> bases;
   std::vector<std::pair<SlotLocation, uint64_t>> extents;
   uint64_t blocks = 0;
   int fail_at_node = -1;
@@ -148,6 +154,103 @@ TEST_F(MapWalkTest, ALoopOfNodesEndsAWalk) {
   };
   Forgetful visitor;
   EXPECT_ERROR(kCorrupt, VisitReachable(records_, {at, 6, InnerDigest(loop), 1}, visitor));
+}
+
+// --- nodes that are built on others --------------------------------------------------------------
+
+class PlacesVisitor : public PlaceVisitor {
+ public:
+  bool EnterNode(const SlotLocation& at) override {
+    entered.push_back(at);
+    return true;
+  }
+  void VisitBase(const SlotLocation& at) override { bases.insert(at); }
+  void LeaveNode(const SlotLocation& at) override { left.push_back(at); }
+  void VisitExtent(uint64_t, const SlotLocation&, uint64_t count) override { blocks += count; }
+  void VisitDamage(uint64_t first, uint64_t count, const SlotLocation& at, const Error&) override {
+    damage.push_back({first, count});
+    damaged.push_back(at);
+  }
+
+  std::vector<SlotLocation> entered;
+  std::set<SlotLocation> bases;
+  std::vector<SlotLocation> left;
+  std::vector<Difference> damage;
+  std::vector<SlotLocation> damaged;
+  uint64_t blocks = 0;
+};
+
+class ChainWalkTest : public MapWalkTest {
+ protected:
+  // Versions of region 1, each over the one before; of each the place of its node.
+  void MakeVersions(uint32_t count) {
+    RegionEdit edit = ScatteredRegion();
+    for (uint32_t version = 0; version < count; ++version) {
+      const auto map = Map::Open(records_, cache_, version == 0 ? MapRoot() : roots_[version - 1]);
+      MapBuilder builder(**map, records_);
+      EXPECT_OK(builder.SetRegion(1, VersionOf(edit, version + 1)));
+      records_.TakeWritten();
+      roots_.push_back(builder.Finish().value_or(MapRoot()));
+      const auto root = (*map)->ReadNode(ChildOfRoot(roots_.back()), 1);
+      EXPECT_OK(root);
+      places_.push_back((*root)->inner()->children[1].at);
+      edit.SetData(version, 1, {TestPack(2), 3 * version});
+    }
+  }
+
+  std::vector<MapRoot> roots_;
+  std::vector<SlotLocation> places_;
+};
+
+TEST_F(ChainWalkTest, WhatANodeIsBuiltOnIsToldAndNotVisited) {
+  MakeVersions(8);
+  CountingVisitor visitor;
+  ASSERT_OK(VisitReachable(records_, roots_[7], visitor));
+  EXPECT_EQ(visitor.nodes, (std::set<SlotLocation>{roots_[7].location, places_[7]}));
+  EXPECT_EQ(visitor.bases, (std::set<SlotLocation>{places_[6], places_[4], places_[0]}));
+  EXPECT_EQ(visitor.blocks, kRegionBlocks);
+  ASSERT_OK(VisitReachable(records_, roots_[4], visitor));
+  EXPECT_EQ(visitor.nodes.count(places_[4]), 1u);
+  EXPECT_EQ(visitor.blocks, 2 * kRegionBlocks);
+}
+
+TEST_F(ChainWalkTest, AnErrorOverABaseEndsAWalk) {
+  MakeVersions(2);
+  class Refusing : public CountingVisitor {
+   public:
+    Status VisitBase(const SlotLocation&) override { return Fail(ErrorCode::kNoSpace, "enough"); }
+  };
+  Refusing visitor;
+  EXPECT_OK(VisitReachable(records_, roots_[0], visitor));
+  EXPECT_ERROR(kNoSpace, VisitReachable(records_, roots_[1], visitor));
+}
+
+TEST_F(ChainWalkTest, DamageBelowANodeIsDamageOfWhatIsBuiltOnItAndOfNothingElse) {
+  MakeVersions(8);
+  records_.Replace(places_[4], "rubbish");
+  for (const size_t version : {4u, 5u, 6u, 7u}) {
+    PlacesVisitor visitor;
+    VisitPlaces(records_, roots_[version], visitor);
+    EXPECT_EQ(visitor.damage, (std::vector<Difference>{{kRegionBlocks, kRegionBlocks}}));
+    EXPECT_EQ(visitor.damaged, std::vector<SlotLocation>{places_[version]});
+    EXPECT_EQ(visitor.entered.size(), visitor.left.size());
+    // What is damaged is told too, so that it can be looked at.
+    EXPECT_EQ(visitor.bases.count(places_[4]), version == 4 ? 0u : 1u);
+    CountingVisitor strict;
+    EXPECT_ERROR(kCorrupt, VisitReachable(records_, roots_[version], strict));
+  }
+  for (const size_t version : {0u, 1u, 2u, 3u}) {
+    PlacesVisitor visitor;
+    VisitPlaces(records_, roots_[version], visitor);
+    EXPECT_TRUE(visitor.damage.empty());
+    EXPECT_EQ(visitor.blocks, kRegionBlocks);
+  }
+}
+
+TEST_F(ChainWalkTest, VersionsAreComparedByWhatTheyHold) {
+  MakeVersions(8);
+  EXPECT_EQ(Compare(roots_[2], roots_[7]), (std::vector<Difference>{{kRegionBlocks + 2, 5}}));
+  EXPECT_EQ(Compare(roots_[7], roots_[2]), (std::vector<Difference>{{kRegionBlocks + 2, 5}}));
 }
 
 TEST_F(MapWalkTest, AMapDoesNotDifferFromItself) {
