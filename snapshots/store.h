@@ -74,6 +74,12 @@ struct VdiInfo {
   std::optional<LockRecord> writer;  // whoever owns it now, here or elsewhere
 };
 
+// What stat tells of the folder of a VDI's snapshots: all that it needs, and cheaper than VdiInfo.
+struct HistoryInfo {
+  Attributes attributes;   // the VDI's
+  int64_t changed_ns = 0;  // when the newest snapshot was taken; the VDI was made, if there is none
+};
+
 struct SnapshotName {
   std::string vdi;
   std::string snapshot;
@@ -166,7 +172,11 @@ class Store {
   Status CreateSnapshots(const std::vector<SnapshotName>& names);
   // By order of taking.
   Result<std::vector<SnapshotRecord>> ListSnapshots(const Id& vdi);
+  // These do not become slower with the number of snapshots.
   Result<SnapshotRecord> FindSnapshot(const Id& vdi, const std::string& snapshot);
+  Result<SnapshotRecord> FindSnapshot(const Id& vdi, const Id& snapshot);
+  Result<SnapshotRecord> NewestSnapshot(const Id& vdi);  // kNotFound if there is none
+  Result<HistoryInfo> DescribeHistory(const Id& vdi);
   // kNotPermitted if protected.
   Status RemoveSnapshot(const Id& vdi, const std::string& snapshot);
   Status RenameSnapshot(const Id& vdi, const std::string& snapshot, const std::string& new_name);

@@ -160,7 +160,10 @@ Status Vdi::ReadUnpublished() {
 std::optional<PublishedVdi> Vdi::UnpublishedState() const {
   MutexLock lock(state_mutex_);
   if (!unpublished_head_blocks_) return std::nullopt;
-  return PublishedVdi{state_, *unpublished_head_blocks_};
+  PublishedVdi vdi;
+  vdi.state = state_;
+  vdi.head_data_blocks = *unpublished_head_blocks_;
+  return vdi;
 }
 
 // From owner to reader: the same contents, with the head open for reading only.
