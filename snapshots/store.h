@@ -30,6 +30,7 @@
 #include "snapshots/seal_counts.h"
 #include "snapshots/scrub_report.h"
 #include "snapshots/space_report.h"
+#include "snapshots/store_activity.h"
 
 namespace quoin {
 
@@ -226,6 +227,8 @@ class Store {
   Result<SpaceFacts> Space();
   uint64_t open_vdis() const;  // VDIs with at least one handle
   bool IsOpenForWriting(const Id& vdi);  // in this process
+  // What this process has done with the store; answers at once, whatever the storage does.
+  StoreActivity Activity();
 
  private:
   friend class VdiHandle;

@@ -11,7 +11,16 @@ namespace quoin {
 Result<CollectReport> Store::Collect(const CollectOptions& options) {
   shared_->PublishAll();
   Collector collector(shared_->environment, options);
-  return collector.Run();
+  const auto start = std::chrono::steady_clock::now();
+  Result<CollectReport> report = collector.Run();
+  if (options.dry_run) return report;
+  ActivityCounters& activity = shared_->environment.activity;
+  if (report) {
+    activity.CountCollection(*report, std::chrono::steady_clock::now() - start);
+  } else if (report.error().code != ErrorCode::kBusy) {  // another one at work does it for all
+    activity.CountFailedCollection();
+  }
+  return report;
 }
 
 Result<ScrubReport> Store::Scrub(const ScrubOptions& options) {

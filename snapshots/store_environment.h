@@ -18,6 +18,7 @@
 #include "snapshots/frozen_finisher.h"
 #include "snapshots/layer_cache.h"
 #include "snapshots/store.h"
+#include "snapshots/store_activity.h"
 
 namespace quoin {
 
@@ -66,6 +67,7 @@ struct StoreEnvironment {
   uint64_t known_generation QUOIN_GUARDED_BY(dead_mutex) = 0;  // if known_dead is not null
   // Snapshots and VDIs that this process removed: what they held may be garbage now.
   std::atomic<uint64_t> removals{0};
+  ActivityCounters activity;
   mutable Mutex hints_mutex{LockRank::kLeaf};
   std::unordered_map<Id, std::string, IdHash> hints QUOIN_GUARDED_BY(hints_mutex);
 

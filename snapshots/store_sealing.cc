@@ -148,7 +148,8 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
   }
   const uint64_t size =
       std::max(size_bytes, (bytes_read + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
-  return shared_->MakeVdi(name, size, attributes, [&](Shared::NewVdi& made) -> Status {
+  uint64_t pack_bytes = 0;
+  const auto add_layer = [&](Shared::NewVdi& made) -> Status {
     LayerRecord layer;
     layer.seq = made.top_seq = made.state.vdi.next_seq++;
     layer.state = LayerState::kSealed;
@@ -161,10 +162,14 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
     QUOIN_TRY(job.AddRootRecord(EncodeRootRecord(
         {vdi.id, name, Id(), "", 0, size, vdi.created_ns, vdi.attributes.mode, vdi.attributes.uid,
          vdi.attributes.gid, content.root})));
-    QUOIN_TRY(job.Finish());
+    QUOIN_ASSIGN(const std::vector<PublishedPack> packs, job.Finish());
+    pack_bytes = FileBytes(packs);
     made.state.vdi.data_blocks = content.root.data_blocks;
     return {};
-  });
+  };
+  Result<Id> imported = shared_->MakeVdi(name, size, attributes, add_layer);
+  if (imported) environment.activity.CountImport(job.counts(), pack_bytes);
+  return imported;
 }
 
 }  // namespace quoin
