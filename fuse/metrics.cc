@@ -86,6 +86,9 @@ void PutCollections(std::string& text, const StoreActivity& store) {
       store.freed_bytes);
   Put(text, "quoin_collection_waiting_bytes", "gauge",
       "Garbage that the last collection left for the next one to free.", store.waiting_bytes);
+  Put(text, "quoin_reclaimable_bytes", "gauge",
+      "At most so much of the packs is garbage by what this daemon removed since its last collection.",
+      store.reclaimable_bytes_at_most);
   constexpr std::string_view kDuration = "quoin_last_collection_duration_seconds";
   Describe(text, kDuration, "gauge", "How long the last collection took; 0 if there was none.");
   fmt::format_to(std::back_inserter(text), "{} {:.6f}\n", kDuration,

@@ -48,6 +48,12 @@ struct StoreOptions {
   // one seal itself stores is found again.
   std::string state_dir;
   uint64_t index_entries = uint64_t{16} << 20;  // one for 32 KiB stored: 512 GiB
+  // Of what collectors have declared dead this process remembers at most so many runs of slots, of 8
+  // bytes: 8 MiB. Beyond, nothing more is shared with the packs of which it knows the most...
+  uint64_t known_dead_runs = uint64_t{1} << 20;
+  // ... and at most so many packs, of 40 bytes. Beyond, nothing is shared with packs that were there
+  // before, until the store is opened anew.
+  uint64_t known_dead_packs = uint64_t{1} << 20;
   // Seals by itself, so long after a VDI's newest snapshot, and collects garbage by itself.
   bool seals_in_background = false;
   std::chrono::milliseconds seal_delay{5000};

@@ -43,6 +43,7 @@ StoreActivity Store::Activity() {
   activity.nodes = {nodes.hits, nodes.misses, nodes.evictions, nodes.bytes};
   activity.unsealed_layers = shared_->sealer->CountUnsealed();
   shared_->environment.activity.AddTo(activity);
+  activity.reclaimable_bytes_at_most = shared_->environment.removals.Now().bytes_at_most;
   const PackStore::DamageCounters damage = shared_->environment.packs.damage_counters();
   activity.healed_blocks = damage.healed_blocks;
   activity.damaged_blocks = damage.lost_blocks;

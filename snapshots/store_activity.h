@@ -36,6 +36,8 @@ struct StoreActivity {
   uint64_t freed_bytes = 0;
   uint64_t waiting_bytes = 0;  // that the last one left to be freed by the next
   std::chrono::nanoseconds last_collection{0};  // how long it took; 0: there was none
+  // What was removed since: at most so much of the packs is garbage through it.
+  uint64_t reclaimable_bytes_at_most = 0;
   // Reads of blocks whose stored bytes were wrong.
   uint64_t healed_blocks = 0;   // read from another copy instead
   uint64_t damaged_blocks = 0;  // of which there was none

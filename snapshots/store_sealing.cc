@@ -80,6 +80,15 @@ Result<std::shared_ptr<const DeadList>> StoreEnvironment::DeadUntil(uint64_t gen
     }
   }
   if (known_dead != nullptr) added->Add(*known_dead);
+  // Nothing of it may be forgotten: what is dead may lie in a pack for as long as the pack is there,
+  // or in a file that is open here though it was replaced. So it only becomes less exact.
+  if (added->CountRuns() > options.known_dead_runs) added->LimitRuns(options.known_dead_runs / 2);
+  if (added->packs().size() > options.known_dead_packs) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("{} packs were declared dead while the store is open, more than are "
+                            "remembered", added->packs().size()),
+                "open the store anew");
+  }
   known_dead = std::make_shared<const DeadList>(std::move(*added));
   known_generation = generation;
   return known_dead;

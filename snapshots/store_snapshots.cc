@@ -170,7 +170,6 @@ Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
     shared_->environment.finisher.Add(v.weak_from_this());
     return {};
   }));
-  ++shared_->environment.removals;
   shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(vdi, snapshot); });
   return {};
 }

@@ -174,7 +174,6 @@ Status Store::RemoveVdi(const std::string& name, bool with_snapshots) {
   QUOIN_TRY(vdi->RemoveAsOwner(name, with_snapshots));
   shared_->published.Forget(facts.vdi);
   shared_->sealer->Consider(facts.vdi, 0, false);
-  ++shared_->environment.removals;
   shared_->environment.Tell([&](StoreObserver& o) { o.NameChanged(name); });
   return {};
 }

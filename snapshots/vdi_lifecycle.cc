@@ -491,6 +491,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
     removable = Fail(ErrorCode::kNotFound,
                      fmt::format("cannot remove vdis/{}: it has just been renamed", name));
   }
+  const std::vector<LayerRecord> layers = state_.layers;
   Abandon();
   if (!removable) {
     (void)held->ReleaseClean();
@@ -507,6 +508,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
     }
     return gone;
   }
+  environment_.removals.Count(layers);
   (void)fs.Remove(layout.Pin(id_));
   // The VDI is gone; what is left of its files is swept when a store is opened.
   if (const Status swept = RemoveTree(fs, removed); !swept) {

@@ -260,6 +260,7 @@ Status Vdi::RemoveSnapshot(const std::string& name) {
     if (gone.state != LayerState::kSealed) removed_layers_.push_back(gone.name);
   }
   publish_needed_ = true;
+  environment_.removals.Count(unreachable);
   return {};
 }
 
