@@ -70,14 +70,14 @@ struct stat SnapshotAttributes(const SnapshotRecord& snapshot) {
   return out;
 }
 
-struct stat SnapshotVdiAttributes(const VdiInfo& info, int64_t changed_ns) {
+struct stat SnapshotVdiAttributes(const HistoryInfo& info) {
   struct stat out {};
   out.st_mode = S_IFDIR | FolderPermissions(info.attributes.mode);
   out.st_uid = info.attributes.uid;
   out.st_gid = info.attributes.gid;
   out.st_nlink = 2;
   out.st_blksize = kPreferredBytes;
-  SetTimes(out, changed_ns, changed_ns, changed_ns);
+  SetTimes(out, info.changed_ns, info.changed_ns, info.changed_ns);
   return out;
 }
 

@@ -21,7 +21,7 @@ struct stat VdiAttributes(const VdiInfo& info);
 // As the VDI's at that time, without the right to write; all times are that of the snapshot.
 struct stat SnapshotAttributes(const SnapshotRecord& snapshot);
 // The folder of a VDI's snapshots: whoever may write the VDI may take and remove its snapshots.
-struct stat SnapshotVdiAttributes(const VdiInfo& info, int64_t changed_ns);
+struct stat SnapshotVdiAttributes(const HistoryInfo& info);
 struct stat LatestAttributes(const SnapshotRecord& newest);
 struct stat FolderAttributes(const NameFacts& facts);
 struct stat FixedFolderAttributes(uint32_t permissions, int64_t time_ns);

@@ -5,7 +5,7 @@
 
 namespace quoin {
 
-ControlFiles::ControlFiles(const Store& store, const Metrics& metrics,
+ControlFiles::ControlFiles(Store& store, const Metrics& metrics,
                            std::function<std::string()> status_json)
     : store_(store), metrics_(metrics), status_json_(std::move(status_json)) {}
 
@@ -14,7 +14,7 @@ std::string ControlFiles::Content(NodeKind kind) const {
     case NodeKind::kStatus:
       return Status();
     case NodeKind::kMetrics:
-      return metrics_.ToText(store_.open_vdis());
+      return metrics_.ToText(store_.Activity());
     default:
       return QUOIN_VERSION "\n";
   }

@@ -14,14 +14,14 @@ class ControlFiles {
  public:
   // The store and the metrics must outlive it. `status_json` may be empty: then there is only what
   // this room knows.
-  ControlFiles(const Store& store, const Metrics& metrics, std::function<std::string()> status_json);
+  ControlFiles(Store& store, const Metrics& metrics, std::function<std::string()> status_json);
 
   std::string Content(NodeKind kind) const;
 
  private:
   std::string Status() const;
 
-  const Store& store_;
+  Store& store_;
   const Metrics& metrics_;
   const std::function<std::string()> status_json_;
 };

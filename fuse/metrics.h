@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "snapshots/store_activity.h"
+
 namespace quoin {
 
 enum class RequestKind : uint8_t {
@@ -30,8 +32,8 @@ class Metrics {
   void CountReadBytes(uint64_t bytes) { Add(Mine().read_bytes, bytes); }
   void CountWrittenBytes(uint64_t bytes) { Add(Mine().written_bytes, bytes); }
 
-  // Prometheus' text format. `open_vdis` is a gauge that the Store knows.
-  std::string ToText(uint64_t open_vdis) const;
+  // Prometheus' text format: what is counted here, and what the Store counts.
+  std::string ToText(const StoreActivity& store) const;
 
  private:
   static constexpr size_t kShards = 16;

@@ -162,11 +162,9 @@ Result<std::vector<std::pair<std::string, std::string>>> Operations::Xattrs(cons
     add("parent", node.key.vdi.ToString());
     add("logical", std::to_string(node.snapshot->size_bytes));
     // Not what the node remembers: the digest is known once the snapshot has been sealed.
-    QUOIN_ASSIGN(const std::vector<SnapshotRecord> snapshots, store_.ListSnapshots(node.key.vdi));
-    for (const SnapshotRecord& snapshot : snapshots) {
-      if (snapshot.id != node.key.snapshot || snapshot.digest.IsNull()) continue;
-      add("digest", snapshot.digest.ToHex());
-    }
+    const Result<SnapshotRecord> now = store_.FindSnapshot(node.key.vdi, node.key.snapshot);
+    if (!now && now.error().code != ErrorCode::kNotFound) return Failure(now.error());
+    if (now && !now->digest.IsNull()) add("digest", now->digest.ToHex());
   } else if (node.key.kind == NodeKind::kVdi) {
     QUOIN_ASSIGN(const VdiInfo info, store_.Describe(node.key.vdi));
     add("id", info.id.ToString());

@@ -116,7 +116,7 @@ Result<Found> Tree::LookForVdi(const Node& folder, const std::string& name) cons
 Result<Found> Tree::LookForSnapshot(const Node& folder, const std::string& name) const {
   const Id& vdi = folder.key.vdi;
   if (name == kLatestName) {
-    QUOIN_ASSIGN(const SnapshotRecord newest, Newest(vdi));
+    QUOIN_ASSIGN(const SnapshotRecord newest, store_.NewestSnapshot(vdi));
     return Found{KeyOf(NodeKind::kLatest, vdi), LatestAttributes(newest), {}};
   }
   QUOIN_ASSIGN(SnapshotRecord snapshot, store_.FindSnapshot(vdi, name));
@@ -137,7 +137,7 @@ Result<struct stat> Tree::Attributes(const Node& node) const {
     case NodeKind::kSnapshot:
       return SnapshotAttributes(*node.snapshot);
     case NodeKind::kLatest: {
-      QUOIN_ASSIGN(const SnapshotRecord newest, Newest(node.key.vdi));
+      QUOIN_ASSIGN(const SnapshotRecord newest, store_.NewestSnapshot(node.key.vdi));
       return LatestAttributes(newest);
     }
     default:
@@ -168,19 +168,8 @@ Result<struct stat> Tree::FolderStat(const Node& folder) const {
 }
 
 Result<struct stat> Tree::SnapshotVdiStat(const Id& vdi) const {
-  QUOIN_ASSIGN(const VdiInfo info, store_.Describe(vdi));
-  int64_t changed_ns = info.created_ns;
-  if (info.snapshots > 0) {
-    const Result<SnapshotRecord> newest = Newest(vdi);
-    if (newest) changed_ns = newest->created_ns;
-  }
-  return SnapshotVdiAttributes(info, changed_ns);
-}
-
-Result<SnapshotRecord> Tree::Newest(const Id& vdi) const {
-  QUOIN_ASSIGN(std::vector<SnapshotRecord> snapshots, store_.ListSnapshots(vdi));
-  if (snapshots.empty()) return NothingCalled(kLatestName);
-  return std::move(snapshots.back());
+  QUOIN_ASSIGN(const HistoryInfo info, store_.DescribeHistory(vdi));
+  return SnapshotVdiAttributes(info);
 }
 
 Result<std::vector<Listed>> Tree::List(const Node& folder) const {
@@ -230,7 +219,7 @@ Result<std::vector<Listed>> Tree::ListSnapshots(const Node& folder) const {
 }
 
 Result<std::string> Tree::LatestTarget(const Id& vdi) const {
-  QUOIN_ASSIGN(SnapshotRecord newest, Newest(vdi));
+  QUOIN_ASSIGN(SnapshotRecord newest, store_.NewestSnapshot(vdi));
   return std::move(newest.name);
 }
 

@@ -61,7 +61,6 @@ class Tree {
   Result<struct stat> FixedAttributes(NodeKind kind) const;
   Result<struct stat> FolderStat(const Node& folder) const;
   Result<struct stat> SnapshotVdiStat(const Id& vdi) const;
-  Result<SnapshotRecord> Newest(const Id& vdi) const;
   Result<std::vector<Listed>> ListFixed(NodeKind kind) const;
   Result<std::vector<Listed>> ListVdis(const Node& folder) const;
   Result<std::vector<Listed>> ListSnapshots(const Node& folder) const;

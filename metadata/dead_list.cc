@@ -164,6 +164,27 @@ void DeadList::Add(const DeadList& other) {
   packs_ = std::move(merged);
 }
 
+uint64_t DeadList::CountRuns() const {
+  uint64_t runs = 0;
+  for (const DeadPack& pack : packs_) runs += pack.runs.size();
+  return runs;
+}
+
+void DeadList::LimitRuns(uint64_t max_runs) {
+  uint64_t runs = CountRuns();
+  if (runs <= max_runs) return;
+  std::vector<DeadPack*> most_first;
+  for (DeadPack& pack : packs_) most_first.push_back(&pack);
+  std::sort(most_first.begin(), most_first.end(), [](const DeadPack* a, const DeadPack* b) {
+    return a->runs.size() > b->runs.size();
+  });
+  for (DeadPack* const pack : most_first) {
+    if (runs <= max_runs) return;
+    runs -= pack->runs.size();
+    pack->runs = {};  // and gives their memory back
+  }
+}
+
 const DeadPack* DeadList::Find(const Id& pack) const {
   const auto place = std::lower_bound(packs_.begin(), packs_.end(), pack,
                                       [](const DeadPack& p, const Id& id) { return p.pack < id; });

@@ -45,6 +45,11 @@ class DeadList {
   void AddSlots(const Id& pack, const std::vector<SlotRun>& runs);  // in any order; empty runs too
   void Add(const DeadList& other);
 
+  // Makes whole packs of those with the most runs until there are at most so many runs: for whoever
+  // asks what must not be referred to, to whom too much said is safe and too little is not.
+  void LimitRuns(uint64_t max_runs);
+  uint64_t CountRuns() const;
+
   // In the order of their ids.
   const std::vector<DeadPack>& packs() const { return packs_; }
   // Null if nothing of the pack is dead.

@@ -1,4 +1,6 @@
-// Collects garbage by itself, from time to time, once this process has removed VDIs or snapshots.
+// Collects garbage by itself: looks from time to time whether enough may have become garbage by what
+// this process removed (removal_estimate.h), and finishes what an earlier collection of it declared
+// dead.
 // Owned by the Store; one thread.
 #pragma once
 
@@ -13,7 +15,7 @@ namespace quoin {
 
 struct StoreEnvironment;
 
-// On average; a host collects only if it has removed something since.
+// On average, between two looks.
 inline constexpr std::chrono::minutes kCollectInterval{10};
 
 class BackgroundCollector {
@@ -25,6 +27,8 @@ class BackgroundCollector {
 
  private:
   void Run();
+  bool IsDue();
+  uint64_t PackBytes();
   static std::chrono::milliseconds Pause();
 
   Store& store_;

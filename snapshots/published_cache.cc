@@ -8,6 +8,16 @@
 
 namespace quoin {
 
+const SnapshotRecord* PublishedVdi::FindSnapshot(const std::string& name) const {
+  MutexLock lock(index->mutex);
+  return index->snapshots.FindName(state.snapshots, name);
+}
+
+const SnapshotRecord* PublishedVdi::FindSnapshot(const Id& id) const {
+  MutexLock lock(index->mutex);
+  return index->snapshots.FindId(state.snapshots, id);
+}
+
 Result<PublishedVdi> PublishedCache::Read(const Id& id, const std::string& vdi_folder) const {
   PublishedVdi vdi;
   QUOIN_ASSIGN(vdi.state, ReadPublished(file_system_, vdi_folder));

@@ -9,12 +9,23 @@
 #include "blockstore/base/file_system.h"
 #include "blockstore/base/mutex.h"
 #include "metadata/vdi_records.h"
+#include "snapshots/snapshot_index.h"
 
 namespace quoin {
 
 struct PublishedVdi {
+  struct Index {
+    Mutex mutex{LockRank::kLeaf};
+    SnapshotIndex snapshots QUOIN_GUARDED_BY(mutex);
+  };
+
   VdiState state;
   uint64_t head_data_blocks = 0;
+  std::shared_ptr<Index> index = std::make_shared<Index>();  // of state.snapshots; never null
+
+  // Null if there is none.
+  const SnapshotRecord* FindSnapshot(const std::string& name) const;
+  const SnapshotRecord* FindSnapshot(const Id& id) const;
 };
 
 class PublishedCache {

@@ -49,7 +49,26 @@ Sealer::~Sealer() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Sealer::NoteUnsealed(const Id& vdi, uint64_t layers) {
+  if (layers == 0) {
+    unsealed_.erase(vdi);
+  } else {
+    unsealed_[vdi] = layers;
+  }
+}
+
+uint64_t Sealer::CountUnsealed() {
+  MutexLock lock(queue_mutex_);
+  uint64_t layers = 0;
+  for (const auto& [vdi, of_vdi] : unsealed_) layers += of_vdi;
+  return layers;
+}
+
 void Sealer::Consider(const Id& vdi, uint64_t unsealed_layers, bool lacks_record) {
+  {
+    MutexLock lock(queue_mutex_);
+    NoteUnsealed(vdi, unsealed_layers);
+  }
   if (!thread_.joinable() || (unsealed_layers == 0 && !lacks_record)) return;
   Clock::time_point due = Clock::now();
   if (unsealed_layers == 0) {
@@ -141,7 +160,11 @@ std::function<Status(uint64_t)> Sealer::PaceFor(const SealPlan& plan) {
   if (plan.unsealed_layers >= kUrgentUnsealedLayers) return [this](uint64_t) { return Rest({}); };
   const auto pace = std::make_shared<SealPace>(
       [this] { return store_.shared_->CountRequests(); }, Clock::now());
-  return [this, pace](uint64_t) { return Rest(pace->RestAt(Clock::now())); };
+  return [this, pace](uint64_t) {
+    const Clock::duration rest = pace->RestAt(Clock::now());
+    if (rest > rest.zero()) environment_.activity.CountSealRest();
+    return Rest(rest);
+  };
 }
 
 Result<SealServices> Sealer::Services() {
@@ -186,7 +209,14 @@ Result<SealCounts> Sealer::SealOnce(const Id& vdi, bool with_head, Mode mode,
   *more = false;
   SealPlan plan;
   {
-    QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
+    Result<VdiHandle> opened = store_.OpenVdi(vdi, Access::kReadWrite);
+    if (!opened) {
+      // Removed, or another host's from now on, which counts for itself.
+      MutexLock lock(queue_mutex_);
+      NoteUnsealed(vdi, 0);
+      return Failure(opened.error());
+    }
+    VdiHandle handle = std::move(*opened);
     if (with_head) QUOIN_TRY(handle->FreezeHead());
     QUOIN_TRY(handle->FinishFrozen());
     (void)store_.NameOf(vdi);  // for the records: it may have been renamed elsewhere
@@ -251,11 +281,12 @@ Result<bool> Sealer::Commit(const Id& vdi, SealJob& job, const SealedPlan& seale
                environment_.collection->HoldShared(environment_.options.collector_wait));
   QUOIN_ASSIGN(const bool alive, IsAlive(job.found(), hold.generation()));
   if (!alive) return false;
-  QUOIN_TRY(job.Finish());
+  QUOIN_ASSIGN(const std::vector<PublishedPack> packs, job.Finish());
   QUOIN_ASSIGN(VdiHandle handle, store_.OpenVdi(vdi, Access::kReadWrite));
   const Status committed = handle->CommitSealed(sealed);
   const Status closed = handle.Close();
   QUOIN_TRY(committed);
+  environment_.activity.CountSeal(job.counts(), FileBytes(packs));
   QUOIN_TRY(closed);
   return true;
 }

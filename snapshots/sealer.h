@@ -57,6 +57,9 @@ class Sealer {
   Result<SealCounts> SealNow(const Id& vdi, bool with_head, const Progress& progress = nullptr)
       QUOIN_EXCLUDES(seal_mutex_);
 
+  // Frozen layers that are not sealed yet, of all VDIs, as far as this sealer was told.
+  uint64_t CountUnsealed() QUOIN_EXCLUDES(queue_mutex_);
+
   // What a job of this store works with.
   Result<SealServices> Services();
   // False if a collector has declared any of these slots dead. Asked with the collection lock shared,
@@ -73,6 +76,7 @@ class Sealer {
   };
 
   void Run();
+  void NoteUnsealed(const Id& vdi, uint64_t layers) QUOIN_REQUIRES(queue_mutex_);
   // Nothing when the sealer ends.
   std::optional<Turn> NextTurn() QUOIN_EXCLUDES(queue_mutex_);
   void SealInTurn(const Turn& turn) QUOIN_EXCLUDES(seal_mutex_, queue_mutex_);
@@ -96,6 +100,7 @@ class Sealer {
   Condition changed_;
   Queue due_ QUOIN_GUARDED_BY(queue_mutex_);
   Queue idle_ QUOIN_GUARDED_BY(queue_mutex_);
+  std::map<Id, uint64_t> unsealed_ QUOIN_GUARDED_BY(queue_mutex_);  // layers; none are left out
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -30,6 +30,7 @@
 #include "snapshots/seal_counts.h"
 #include "snapshots/scrub_report.h"
 #include "snapshots/space_report.h"
+#include "snapshots/store_activity.h"
 
 namespace quoin {
 
@@ -53,6 +54,12 @@ struct StoreOptions {
   // one seal itself stores is found again.
   std::string state_dir;
   uint64_t index_entries = uint64_t{16} << 20;  // one for 32 KiB stored: 512 GiB
+  // Of what collectors have declared dead this process remembers at most so many runs of slots, of 8
+  // bytes: 8 MiB. Beyond, nothing more is shared with the packs of which it knows the most...
+  uint64_t known_dead_runs = uint64_t{1} << 20;
+  // ... and at most so many packs, of 40 bytes. Beyond, nothing is shared with packs that were there
+  // before, until the store is opened anew.
+  uint64_t known_dead_packs = uint64_t{1} << 20;
   // Seals by itself, so long after a VDI's newest snapshot, and collects garbage by itself.
   bool seals_in_background = false;
   std::chrono::milliseconds seal_delay{5000};
@@ -78,6 +85,12 @@ struct VdiInfo {
   uint64_t open_handles = 0;      // in this process
   uint64_t open_for_writing = 0;  // in this process
   std::optional<LockRecord> writer;  // whoever owns it now, here or elsewhere
+};
+
+// What stat tells of the folder of a VDI's snapshots: all that it needs, and cheaper than VdiInfo.
+struct HistoryInfo {
+  Attributes attributes;   // the VDI's
+  int64_t changed_ns = 0;  // when the newest snapshot was taken; the VDI was made, if there is none
 };
 
 struct SnapshotName {
@@ -172,7 +185,11 @@ class Store {
   Status CreateSnapshots(const std::vector<SnapshotName>& names);
   // By order of taking.
   Result<std::vector<SnapshotRecord>> ListSnapshots(const Id& vdi);
+  // These do not become slower with the number of snapshots.
   Result<SnapshotRecord> FindSnapshot(const Id& vdi, const std::string& snapshot);
+  Result<SnapshotRecord> FindSnapshot(const Id& vdi, const Id& snapshot);
+  Result<SnapshotRecord> NewestSnapshot(const Id& vdi);  // kNotFound if there is none
+  Result<HistoryInfo> DescribeHistory(const Id& vdi);
   // kNotPermitted if protected.
   Status RemoveSnapshot(const Id& vdi, const std::string& snapshot);
   Status RenameSnapshot(const Id& vdi, const std::string& snapshot, const std::string& new_name);
@@ -222,6 +239,8 @@ class Store {
   Result<SpaceFacts> Space();
   uint64_t open_vdis() const;  // VDIs with at least one handle
   bool IsOpenForWriting(const Id& vdi);  // in this process
+  // What this process has done with the store; answers at once, whatever the storage does.
+  StoreActivity Activity();
 
  private:
   friend class VdiHandle;

@@ -10,8 +10,19 @@ namespace quoin {
 
 Result<CollectReport> Store::Collect(const CollectOptions& options) {
   shared_->PublishAll();
+  const RemovalEstimate::Seen removed = shared_->environment.removals.Now();
   Collector collector(shared_->environment, options);
-  return collector.Run();
+  const auto start = std::chrono::steady_clock::now();
+  Result<CollectReport> report = collector.Run();
+  if (options.dry_run) return report;
+  ActivityCounters& activity = shared_->environment.activity;
+  if (report) {
+    activity.CountCollection(*report, std::chrono::steady_clock::now() - start);
+    shared_->environment.removals.Forget(removed);
+  } else if (report.error().code != ErrorCode::kBusy) {  // another one at work does it for all
+    activity.CountFailedCollection();
+  }
+  return report;
 }
 
 Result<ScrubReport> Store::Scrub(const ScrubOptions& options) {
@@ -39,8 +50,26 @@ std::chrono::milliseconds BackgroundCollector::Pause() {
          std::chrono::milliseconds(Id::Random().Prefix() % static_cast<uint64_t>(interval.count()));
 }
 
+// A stat for each pack: a thousandth of what a collection reads.
+uint64_t BackgroundCollector::PackBytes() {
+  const Result<std::vector<Id>> packs = environment_.packs.List();
+  if (!packs) return 0;
+  uint64_t bytes = 0;
+  for (const Id& pack : *packs) {
+    const Result<FileFacts> facts = environment_.file_system.Facts(environment_.packs.PathOf(pack));
+    if (facts) bytes += facts->size_bytes;
+  }
+  return bytes;
+}
+
+bool BackgroundCollector::IsDue() {
+  const RemovalEstimate::Seen removed = environment_.removals.Now();
+  if (removed.removals == 0) return false;
+  const Result<SpaceFacts> space = store_.Space();
+  return space && IsCollectionDue(removed, PackBytes(), *space, RemovalEstimate::Clock::now());
+}
+
 void BackgroundCollector::Run() {
-  uint64_t seen = 0;        // removals
   bool unfinished = false;  // something was declared dead and is to be removed
   while (!stopping_) {
     {
@@ -52,8 +81,7 @@ void BackgroundCollector::Run() {
         changed_.WaitFor(mutex_, left);
       }
     }
-    const uint64_t removals = environment_.removals.load();
-    if (stopping_ || (removals == seen && !unfinished)) continue;
+    if (stopping_ || (!unfinished && !IsDue())) continue;
     CollectOptions options;
     options.stop = &stopping_;
     const Result<CollectReport> collected = store_.Collect(options);
@@ -64,7 +92,6 @@ void BackgroundCollector::Run() {
       }
       continue;
     }
-    seen = removals;
     unfinished = collected->waiting_bytes > 0 && collected->packs_without_room == 0;
     if (collected->freed_bytes > 0) {
       spdlog::info("collected garbage: {} packs removed, {} rewritten, {} bytes freed",

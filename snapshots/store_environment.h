@@ -20,7 +20,9 @@
 #include "snapshots/copy_finder.h"
 #include "snapshots/frozen_finisher.h"
 #include "snapshots/layer_cache.h"
+#include "snapshots/removal_estimate.h"
 #include "snapshots/store.h"
+#include "snapshots/store_activity.h"
 
 namespace quoin {
 
@@ -76,7 +78,8 @@ struct StoreEnvironment {
   std::shared_ptr<const DeadList> known_dead QUOIN_GUARDED_BY(dead_mutex);
   uint64_t known_generation QUOIN_GUARDED_BY(dead_mutex) = 0;  // if known_dead is not null
   // Snapshots and VDIs that this process removed: what they held may be garbage now.
-  std::atomic<uint64_t> removals{0};
+  RemovalEstimate removals;
+  ActivityCounters activity;
   mutable Mutex hints_mutex{LockRank::kLeaf};
   std::unordered_map<Id, std::string, IdHash> hints QUOIN_GUARDED_BY(hints_mutex);
 

@@ -80,6 +80,15 @@ Result<std::shared_ptr<const DeadList>> StoreEnvironment::DeadUntil(uint64_t gen
     }
   }
   if (known_dead != nullptr) added->Add(*known_dead);
+  // Nothing of it may be forgotten: what is dead may lie in a pack for as long as the pack is there,
+  // or in a file that is open here though it was replaced. So it only becomes less exact.
+  if (added->CountRuns() > options.known_dead_runs) added->LimitRuns(options.known_dead_runs / 2);
+  if (added->packs().size() > options.known_dead_packs) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("{} packs were declared dead while the store is open, more than are "
+                            "remembered", added->packs().size()),
+                "open the store anew");
+  }
   known_dead = std::make_shared<const DeadList>(std::move(*added));
   known_generation = generation;
   return known_dead;
@@ -148,7 +157,8 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
   }
   const uint64_t size =
       std::max(size_bytes, (bytes_read + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
-  return shared_->MakeVdi(name, size, attributes, [&](Shared::NewVdi& made) -> Status {
+  uint64_t pack_bytes = 0;
+  const auto add_layer = [&](Shared::NewVdi& made) -> Status {
     LayerRecord layer;
     layer.seq = made.top_seq = made.state.vdi.next_seq++;
     layer.state = LayerState::kSealed;
@@ -161,10 +171,14 @@ Result<Id> Store::ImportVdi(const std::string& name, uint64_t size_bytes,
     QUOIN_TRY(job.AddRootRecord(EncodeRootRecord(
         {vdi.id, name, Id(), "", 0, size, vdi.created_ns, vdi.attributes.mode, vdi.attributes.uid,
          vdi.attributes.gid, content.root})));
-    QUOIN_TRY(job.Finish());
+    QUOIN_ASSIGN(const std::vector<PublishedPack> packs, job.Finish());
+    pack_bytes = FileBytes(packs);
     made.state.vdi.data_blocks = content.root.data_blocks;
     return {};
-  });
+  };
+  Result<Id> imported = shared_->MakeVdi(name, size, attributes, add_layer);
+  if (imported) environment.activity.CountImport(job.counts(), pack_bytes);
+  return imported;
 }
 
 }  // namespace quoin

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "snapshots/background_collector.h"
+#include "snapshots/last_owners.h"
 #include "snapshots/published_cache.h"
 #include "snapshots/sealer.h"
 #include "snapshots/store.h"
@@ -18,11 +19,13 @@ struct Store::Shared {
          Superblock sb)
       : superblock(std::move(sb)),
         environment(fs, root, std::move(self), options, [this] { LookAfterLapse(); }),
-        published(fs) {}
+        published(fs),
+        last_owners(fs, environment.self) {}
 
   const Superblock superblock;
   StoreEnvironment environment;
   PublishedCache published;
+  LastOwners last_owners;
   std::unique_ptr<File> temporaries_lock;
   std::unique_ptr<Sealer> sealer;
   std::unique_ptr<BackgroundCollector> collector;
@@ -51,6 +54,7 @@ struct Store::Shared {
   // What is published, or, where a full store keeps what was recovered from being published, that;
   // its layers stay open while the answer is held.
   Result<std::shared_ptr<const PublishedVdi>> PublishedState(Store& store, const Id& id);
+  Error CannotDescribe(const Id& id, Error why) const;
 
   // Runs `change` on the VDI as its owner.
   template <typename Change>

@@ -19,14 +19,20 @@ namespace {
 constexpr uint64_t kMaxMovedBytes = uint64_t{64} << 20;
 constexpr uint64_t kMovePieceBytes = uint64_t{1} << 20;
 
+// One of a group that is not decided yet is not there yet. Null: not found.
+Result<SnapshotRecord> Decided(const SnapshotRecord* found, const std::string& vdi,
+                               const std::string& snapshot) {
+  if (found != nullptr && found->pending_group.IsNull()) return *found;
+  return Fail(ErrorCode::kNotFound, fmt::format("there is no snapshot {}@{}", vdi, snapshot),
+              fmt::format("quoin snap ls {}", vdi));
+}
+
 // Only those that are decided.
 Result<SnapshotRecord> FindIn(const std::vector<SnapshotRecord>& snapshots, const std::string& name,
                               const std::string& vdi) {
-  for (const SnapshotRecord& snapshot : snapshots) {
-    if (snapshot.name == name && snapshot.pending_group.IsNull()) return snapshot;
-  }
-  return Fail(ErrorCode::kNotFound, fmt::format("there is no snapshot {}@{}", vdi, name),
-              fmt::format("quoin snap ls {}", vdi));
+  const auto found = std::find_if(snapshots.begin(), snapshots.end(),
+                                  [&](const auto& snapshot) { return snapshot.name == name; });
+  return Decided(found == snapshots.end() ? nullptr : &*found, vdi, name);
 }
 
 }  // namespace
@@ -99,13 +105,63 @@ Result<std::vector<SnapshotRecord>> Store::ListSnapshots(const Id& vdi) {
 }
 
 Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const std::string& snapshot) {
-  const std::string name = shared_->environment.NameHint(vdi);
+  const auto answer = [&](const SnapshotRecord* found) {
+    return Decided(found, shared_->environment.NameHint(vdi), snapshot);
+  };
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->database_ != nullptr) return FindIn(open->state_.snapshots, snapshot, name);
+    if (open->database_ != nullptr) {
+      return answer(open->index_.FindName(open->state_.snapshots, snapshot));
+    }
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(*this, vdi));
-  return FindIn(found->state.snapshots, snapshot, name);
+  return answer(found->FindSnapshot(snapshot));
+}
+
+Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const Id& snapshot) {
+  const auto answer = [&](const SnapshotRecord* found) {
+    return Decided(found, shared_->environment.NameHint(vdi), snapshot.ToString());
+  };
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) {
+      return answer(open->index_.FindId(open->state_.snapshots, snapshot));
+    }
+  }
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(*this, vdi));
+  return answer(found->FindSnapshot(snapshot));
+}
+
+Result<SnapshotRecord> Store::NewestSnapshot(const Id& vdi) {
+  const auto answer = [](const SnapshotRecord* newest) -> Result<SnapshotRecord> {
+    if (newest == nullptr) return Fail(ErrorCode::kNotFound, "the VDI has no snapshots");
+    return *newest;
+  };
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) return answer(open->NewestSnapshot());
+  }
+  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(*this, vdi));
+  const std::vector<SnapshotRecord>& snapshots = found->state.snapshots;
+  return answer(snapshots.empty() ? nullptr : &snapshots.back());
+}
+
+Result<HistoryInfo> Store::DescribeHistory(const Id& vdi) {
+  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
+    MutexLock lock(open->state_mutex_);
+    if (open->database_ != nullptr) {
+      const SnapshotRecord* const newest = open->NewestSnapshot();
+      return HistoryInfo{open->state_.vdi.attributes, newest == nullptr
+                                                          ? open->state_.vdi.created_ns
+                                                          : newest->created_ns};
+    }
+  }
+  const Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(*this, vdi);
+  if (!found) return Failure(shared_->CannotDescribe(vdi, found.error()));
+  const VdiState& state = (*found)->state;
+  return HistoryInfo{state.vdi.attributes, state.snapshots.empty()
+                                               ? state.vdi.created_ns
+                                               : state.snapshots.back().created_ns};
 }
 
 Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
@@ -114,7 +170,6 @@ Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
     shared_->environment.finisher.Add(v.weak_from_this());
     return {};
   }));
-  ++shared_->environment.removals;
   shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(vdi, snapshot); });
   return {};
 }
@@ -149,23 +204,6 @@ Status Store::ProtectSnapshot(const Id& vdi, const std::string& snapshot, bool p
 }
 
 Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snapshot) {
-  const auto open_from = [&](const VdiState& state) -> Result<std::shared_ptr<Image>> {
-    const auto record = std::find_if(state.snapshots.begin(), state.snapshots.end(),
-                                     [&](const auto& s) { return s.id == snapshot; });
-    if (record == state.snapshots.end()) {
-      return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
-    }
-    const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
-    QUOIN_ASSIGN(LayerStack stack,
-                 OpenLayerStack(shared_->environment, state, record->layer_seq,
-                                [&](const LayerRecord& layer) {
-                                  return shared_->environment.layer_cache.OpenFrozen(
-                                      {folder, layer.name}, layer.size_bytes);
-                                },
-                                "snapshot " + record->name));
-    return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
-        std::move(stack), record->size_bytes, record->data_blocks));
-  };
   // An owner knows all of its frozen layers, also those that it has not finished or cannot finish.
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
@@ -173,7 +211,18 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found,
                shared_->PublishedState(*this, vdi));
-  return open_from(found->state);
+  const SnapshotRecord* const record = found->FindSnapshot(snapshot);
+  if (record == nullptr) return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
+  const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
+  QUOIN_ASSIGN(LayerStack stack,
+               OpenLayerStack(shared_->environment, found->state, record->layer_seq,
+                              [&](const LayerRecord& layer) {
+                                return shared_->environment.layer_cache.OpenFrozen(
+                                    {folder, layer.name}, layer.size_bytes);
+                              },
+                              "snapshot " + record->name));
+  return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
+      std::move(stack), record->size_bytes, record->data_blocks));
 }
 
 Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,

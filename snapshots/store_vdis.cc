@@ -173,7 +173,7 @@ Status Store::RemoveVdi(const std::string& name, bool with_snapshots) {
   const std::shared_ptr<Vdi> vdi = shared_->GetVdi(facts.vdi);
   QUOIN_TRY(vdi->RemoveAsOwner(name, with_snapshots));
   shared_->published.Forget(facts.vdi);
-  ++shared_->environment.removals;
+  shared_->sealer->Consider(facts.vdi, 0, false);
   shared_->environment.Tell([&](StoreObserver& o) { o.NameChanged(name); });
   return {};
 }
@@ -181,9 +181,7 @@ Status Store::RemoveVdi(const std::string& name, bool with_snapshots) {
 Result<std::shared_ptr<const PublishedVdi>> Store::Shared::PublishedState(Store& store,
                                                                           const Id& id) {
   const std::string folder = environment.layout.Vdi(id);
-  const Result<LockStatus> last = WriterLock::Inspect(environment.storage, folder);
-  if (last && !last->damaged && !last->held && !last->record.clean &&
-      last->record.host == environment.self.host) {
+  if (last_owners.DiedHere(folder)) {
     // Opening for reading recovers and publishes what a process that died here had flushed. Where
     // the store is too full for that, what was recovered stays open as long as it is looked at.
     struct Unpublished {
@@ -211,6 +209,13 @@ Result<VdiState> Store::Shared::SharedState(Store& store, const Id& id) {
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, PublishedState(store, id));
   return found->state;
+}
+
+Error Store::Shared::CannotDescribe(const Id& id, Error why) const {
+  const std::string name = environment.NameHint(id);
+  why.what = fmt::format("cannot describe {}: {}",
+                         name.empty() ? "VDI " + id.ToString() : "vdis/" + name, why.what);
+  return why;
 }
 
 Result<VdiInfo> Store::Describe(const Id& id) {
@@ -246,14 +251,8 @@ Result<VdiInfo> Store::Describe(const Id& id) {
     }
   }
   if (!live) {
-    Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(*this, id);
-    if (!found) {
-      Error error = found.error();
-      const std::string name = shared_->environment.NameHint(id);
-      error.what = fmt::format("cannot describe {}: {}",
-                               name.empty() ? "VDI " + id.ToString() : "vdis/" + name, error.what);
-      return Failure(std::move(error));
-    }
+    const Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(*this, id);
+    if (!found) return Failure(shared_->CannotDescribe(id, found.error()));
     take((*found)->state);
     info.unique_blocks = (*found)->head_data_blocks;
     const Result<LockStatus> lock = InspectLock(id);

@@ -26,6 +26,7 @@
 #include "snapshots/image.h"
 #include "snapshots/published_cache.h"
 #include "snapshots/seal_plan.h"
+#include "snapshots/snapshot_index.h"
 #include "snapshots/store.h"
 
 namespace quoin {
@@ -252,6 +253,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
 
   mutable Mutex state_mutex_{LockRank::kVdiState};
   VdiState state_ QUOIN_GUARDED_BY(state_mutex_);
+  mutable SnapshotIndex index_ QUOIN_GUARDED_BY(state_mutex_);  // of state_.snapshots
   std::shared_ptr<WriterLock> lock_ QUOIN_GUARDED_BY(state_mutex_);
   std::unique_ptr<VdiDatabase> database_ QUOIN_GUARDED_BY(state_mutex_);
   // Frozen in memory, not yet in vdi.db; oldest first. The head's row is part of the same change.

@@ -162,7 +162,10 @@ Status Vdi::ReadUnpublished() {
 std::optional<PublishedVdi> Vdi::UnpublishedState() const {
   MutexLock lock(state_mutex_);
   if (!unpublished_head_blocks_) return std::nullopt;
-  return PublishedVdi{state_, *unpublished_head_blocks_};
+  PublishedVdi vdi;
+  vdi.state = state_;
+  vdi.head_data_blocks = *unpublished_head_blocks_;
+  return vdi;
 }
 
 // From owner to reader: the same contents, with the head open for reading only.
@@ -522,6 +525,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
     removable = Fail(ErrorCode::kNotFound,
                      fmt::format("cannot remove vdis/{}: it has just been renamed", name));
   }
+  const std::vector<LayerRecord> layers = state_.layers;
   Abandon();
   if (!removable) {
     (void)held->ReleaseClean();
@@ -538,6 +542,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
     }
     return gone;
   }
+  environment_.removals.Count(layers);
   (void)fs.Remove(layout.Pin(id_));
   // The VDI is gone; what is left of its files is swept when a store is opened.
   if (const Status swept = RemoveTree(fs, removed); !swept) {

@@ -190,21 +190,19 @@ SnapshotRecord Vdi::DescribeSnapshot(const std::string& name, int64_t now_ns) co
 }
 
 Result<SnapshotRecord> Vdi::FindSnapshot(const std::string& name) const {
-  for (const SnapshotRecord& snapshot : state_.snapshots) {
-    if (snapshot.name == name) return snapshot;
-  }
+  if (const SnapshotRecord* const found = index_.FindName(state_.snapshots, name)) return *found;
   return Fail(ErrorCode::kNotFound, fmt::format("{} has no snapshot {}", Title(), name),
               fmt::format("quoin snap ls {}", environment_.NameHint(id_)));
 }
 
 Result<std::shared_ptr<Image>> Vdi::OpenSnapshot(const Id& id) {
-  for (const SnapshotRecord& snapshot : state_.snapshots) {
-    if (snapshot.id != id || !snapshot.pending_group.IsNull()) continue;
-    QUOIN_ASSIGN(LayerStack stack, OpenStack(snapshot.layer_seq, state_));
-    return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
-        std::move(stack), snapshot.size_bytes, snapshot.data_blocks));
+  const SnapshotRecord* const found = index_.FindId(state_.snapshots, id);
+  if (found == nullptr || !found->pending_group.IsNull()) {
+    return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
   }
-  return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
+  QUOIN_ASSIGN(LayerStack stack, OpenStack(found->layer_seq, state_));
+  return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
+      std::move(stack), found->size_bytes, found->data_blocks));
 }
 
 Status Vdi::ChangeSnapshot(const SnapshotRecord& changed) {
@@ -262,6 +260,7 @@ Status Vdi::RemoveSnapshot(const std::string& name) {
     if (gone.state != LayerState::kSealed) removed_layers_.push_back(gone.name);
   }
   publish_needed_ = true;
+  environment_.removals.Count(unreachable);
   return {};
 }
 

@@ -65,12 +65,13 @@ StoreOptions OptionsOf(const DaemonOptions& options) {
 
 constexpr std::chrono::milliseconds kTellEvery{200};
 
-// Passes on what is told at most every so often.
+// Passes on what is told at most every so often, and the end.
 ProgressSink PacedProgress(const ControlServer::Tell& tell) {
   return [&tell, last = std::chrono::steady_clock::time_point()](uint64_t done,
                                                                   uint64_t all) mutable {
     const auto now = std::chrono::steady_clock::now();
-    if (now - last < kTellEvery) return;
+    const bool is_end = all > 0 && done >= all;
+    if (now - last < kTellEvery && !is_end) return;
     last = now;
     tell(ProgressLine(done, all));
   };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "tools/units.h"
@@ -16,6 +17,16 @@ constexpr std::chrono::milliseconds kFirstAfter{500};
 constexpr std::chrono::milliseconds kRedrawEvery{200};
 constexpr std::chrono::seconds kLineEvery{10};
 constexpr size_t kBarCells = 20;
+constexpr long kMaxLineEvery_s = 86'400;
+
+std::chrono::seconds LineEvery() {
+  const char* const asked = std::getenv("QUOIN_PROGRESS_SECONDS");
+  if (asked == nullptr || *asked == '\0') return kLineEvery;
+  char* end = nullptr;
+  const long seconds = std::strtol(asked, &end, 10);
+  if (*end != '\0' || seconds < 0 || seconds > kMaxLineEvery_s) return kLineEvery;
+  return std::chrono::seconds(seconds);
+}
 
 }  // namespace
 
@@ -39,12 +50,14 @@ std::string ProgressText(const std::string& title, uint64_t done_bytes, uint64_t
 ProgressBar::ProgressBar(std::string title)
     : title_(std::move(title)),
       is_terminal_(isatty(STDERR_FILENO) == 1),
+      line_every_(LineEvery()),
       begin_(Clock::now()),
-      due_(begin_ + (is_terminal_ ? Clock::duration(kFirstAfter) : Clock::duration(kLineEvery))) {}
+      due_(begin_ + (is_terminal_ ? Clock::duration(kFirstAfter) : line_every_)) {}
 
 void ProgressBar::Show(uint64_t done_bytes, uint64_t all_bytes) {
   const Clock::time_point now = Clock::now();
-  if (now < due_) return;
+  const bool is_end = all_bytes > 0 && done_bytes >= all_bytes;
+  if (now < due_ && !(is_end && has_begun_)) return;
   const std::string text = ProgressText(title_, done_bytes, all_bytes,
                                         std::chrono::duration<double>(now - begin_).count());
   if (is_terminal_) {
@@ -53,7 +66,8 @@ void ProgressBar::Show(uint64_t done_bytes, uint64_t all_bytes) {
     fmt::print(stderr, "\r{:<{}}", text, drawn_);
     drawn_ = text.size();
   } else {
-    due_ = now + kLineEvery;
+    due_ = now + line_every_;
+    has_begun_ = !is_end;
     fmt::print(stderr, "{}\n", text);
   }
   std::fflush(stderr);

@@ -1,5 +1,6 @@
 // How far long work has come, on standard error: a bar that is drawn over and over on a terminal, a
-// plain line now and then elsewhere. Work that is over soon shows nothing. One object for one piece of
+// plain line elsewhere: every ten seconds, or as often as QUOIN_PROGRESS_SECONDS says (0: always), and at
+// the end if there was one before. Work that is over soon shows nothing. One object for one piece of
 // work; its calls come one after the other.
 #pragma once
 
@@ -27,9 +28,11 @@ class ProgressBar {
 
   const std::string title_;
   const bool is_terminal_;
+  const Clock::duration line_every_;
   const Clock::time_point begin_;
   Clock::time_point due_;  // when the next is drawn
   size_t drawn_ = 0;       // characters of the bar that is shown
+  bool has_begun_ = false;  // a line has been printed, and not yet that of the end
 };
 
 // "seal  [######--------------]  31 %  1.2 GiB of 3.9 GiB, 410.2 MiB/s, 7 s left"

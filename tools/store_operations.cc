@@ -262,10 +262,13 @@ Json CountsJson(const SealCounts& counts) {
 
 Result<Json> Seal(Store& store, const StoreRequest& request, const ProgressSink& progress) {
   QUOIN_ASSIGN(const Id id, FindVdi(store, request.vdi));
-  const auto tell = [&progress](uint64_t done_blocks, uint64_t all_blocks) {
-    if (progress) progress(done_blocks * kBlockBytes, all_blocks * kBlockBytes);
+  uint64_t all_bytes = 0;
+  const auto tell = [&](uint64_t done_blocks, uint64_t all_blocks) {
+    all_bytes = all_blocks * kBlockBytes;
+    if (progress) progress(done_blocks * kBlockBytes, all_bytes);
   };
   QUOIN_ASSIGN(const SealCounts counts, store.SealVdi(id, /*with_head=*/true, tell));
+  if (progress && all_bytes > 0) progress(all_bytes, all_bytes);  // the end of it is told by nobody else
   return CountsJson(counts);
 }
 
@@ -285,6 +288,7 @@ Result<Json> Import(Store& store, const StoreRequest& request, const ProgressSin
   QUOIN_ASSIGN(const Id id, store.ImportVdi(request.vdi, request.size_bytes, AttributesFor(request),
                                             read));
   folders.KeepThem();
+  if (progress && done_bytes > 0) progress(done_bytes, done_bytes);
   QUOIN_ASSIGN(const VdiInfo info, store.Describe(id));
   return VdiJson(request.vdi, info);
 }

@@ -46,6 +46,12 @@ struct PublishedPack {
   uint64_t file_bytes = 0;
 };
 
+inline uint64_t FileBytes(const std::vector<PublishedPack>& packs) {
+  uint64_t bytes = 0;
+  for (const PublishedPack& pack : packs) bytes += pack.file_bytes;
+  return bytes;
+}
+
 class PackAppender final : public RecordWriter {
  public:
   // A run of slots that hold blocks, and what they hold.

@@ -6,6 +6,7 @@
 // on the file that they opened.
 #pragma once
 
+#include <atomic>
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
@@ -93,6 +94,13 @@ class PackStore final : public RecordReader {
 
   FileSystem& file_system() { return file_system_; }
   FrameCache& cache() { return cache_; }
+
+  // Blocks that readers asked for whose stored bytes were wrong, each time that they were read.
+  struct DamageCounters {
+    uint64_t healed_blocks = 0;  // another copy was read
+    uint64_t lost_blocks = 0;    // there was none
+  };
+  DamageCounters damage_counters() const { return {healed_blocks_, lost_blocks_}; }
   std::string PathOf(const Id& id) const;
 
  private:
@@ -138,6 +146,9 @@ class PackStore final : public RecordReader {
   uint64_t changes_ QUOIN_GUARDED_BY(table_mutex_) = 0;  // a pack opened before one may be old
   std::list<PackPointer> with_digests_ QUOIN_GUARDED_BY(table_mutex_);  // last used first
   std::bitset<256> durable_folders_ QUOIN_GUARDED_BY(table_mutex_);
+
+  std::atomic<uint64_t> healed_blocks_{0};
+  std::atomic<uint64_t> lost_blocks_{0};
 
   Mutex healer_mutex_{LockRank::kLeaf};
   std::shared_ptr<const Healer> healer_ QUOIN_GUARDED_BY(healer_mutex_);

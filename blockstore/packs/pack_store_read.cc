@@ -84,7 +84,12 @@ Status PackStore::ReadFrom(const Pack& pack, uint32_t slot, uint64_t in_slot,
     const bool in_place = long_run && part.size() == entry.raw_bytes();
     QUOIN_ASSIGN(Pack::SlotMask damaged, ReadPart(pack, *frame, offset, part, in_place));
     damaged &= SlotsOf(offset, part.size());
-    if (damaged != 0) QUOIN_TRY(Heal(pack, *frame, damaged, offset, part));
+    if (damaged != 0) {
+      const auto blocks = static_cast<uint64_t>(std::popcount(damaged));
+      const Status healed = Heal(pack, *frame, damaged, offset, part);
+      (healed ? healed_blocks_ : lost_blocks_).fetch_add(blocks, std::memory_order_relaxed);
+      QUOIN_TRY(healed);
+    }
     out = out.subspan(part.size());
     slot = entry.end_slot();
     in_slot = 0;

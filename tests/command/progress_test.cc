@@ -2,8 +2,14 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <sstream>
+#include <string>
+#include <vector>
 
+#include "tests/command/command_fixture.h"
 #include "tests/support/result_matchers.h"
 #include "tools/local_socket.h"
 #include "tools/progress_bar.h"
@@ -45,6 +51,59 @@ TEST(ProgressTest, LinesThatArriveTogetherAreReceivedOneAfterTheOther) {
   EXPECT_ERROR(kBusy, receiver.Receive(5, std::chrono::milliseconds(1)));
   ASSERT_OK(SendLine(there.number(), "longer than that", patience));
   EXPECT_ERROR(kTooLarge, receiver.Receive(5, patience));
+}
+
+// What a script sees of long work that a daemon does: lines on standard error that never go back within
+// a piece of work, and end with all of it; the answer on standard output.
+class ProgressOfADaemonTest : public CommandTest {
+ protected:
+  static constexpr uint64_t kBytes = uint64_t{96} << 20;
+
+  void SetUp() override {
+    MakeStore();
+    MountStore();
+    setenv("QUOIN_PROGRESS_SECONDS", "0", 1);
+  }
+  void TearDown() override { unsetenv("QUOIN_PROGRESS_SECONDS"); }
+
+  void ExpectProgress(const CommandResult& result, const std::string& verb) {
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::istringstream lines(result.err);
+    std::string line;
+    std::vector<int> percents;
+    while (std::getline(lines, line)) {
+      EXPECT_TRUE(line.starts_with(verb + "  [")) << line;
+      EXPECT_EQ(line.find('\r'), std::string::npos) << line;
+      const size_t sign = line.find(" %");
+      ASSERT_NE(sign, std::string::npos) << line;
+      percents.push_back(std::stoi(line.substr(line.find(']') + 1, sign)));
+    }
+    ASSERT_FALSE(percents.empty()) << "no line told of it";
+    EXPECT_EQ(percents.back(), 100) << result.err;
+    EXPECT_TRUE(std::is_sorted(percents.begin(), percents.end())) << result.err;
+  }
+};
+
+TEST_F(ProgressOfADaemonTest, SealTellsOfItself) {
+  ASSERT_TRUE(IsDone(OnStore({"create", "a", "128M"})));
+  Fill("a", 0, kBytes);
+  ASSERT_EQ(OnStore({"snap", "create", "a@s"}).status, 0);
+  ExpectProgress(OnStore({"seal", "a"}), "seal");
+}
+
+TEST_F(ProgressOfADaemonTest, ImportAndScrubTellOfThemselves) {
+  std::string image(kBytes, '\0');
+  for (size_t at = 0; at < image.size(); at += 64) image[at] = static_cast<char>(at >> 12);
+  WriteFile(Path("image"), image);
+  ExpectProgress(OnStore({"import", Path("image"), "b"}), "import");
+  ExpectProgress(OnStore({"scrub"}), "scrub");
+}
+
+TEST_F(ProgressOfADaemonTest, ShortWorkSaysNothingByDefault) {
+  setenv("QUOIN_PROGRESS_SECONDS", "", 1);
+  ASSERT_TRUE(IsDone(OnStore({"create", "a", "16M"})));
+  Fill("a", 0, uint64_t{1} << 20);
+  EXPECT_TRUE(IsDone(OnStore({"seal", "a"})));
 }
 
 }  // namespace

@@ -118,5 +118,44 @@ TEST_F(FullStoreTest, WhatWasWrittenAndClosedIsThereThoughTheStoreFilledUpBefore
   EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, kMiB), Pattern(2, kMiB));
 }
 
+TEST_F(FullStoreTest, SealingAndImportingWaitForRoomAndLoseNothing) {
+  const std::string image = folder_.path() + "/image.raw";
+  ASSERT_EQ(CreateWithSize(image, 4 * kMiB), 0);
+  ASSERT_EQ(WriteTo(image, 0, Pattern(5, 4 * kMiB)), 0);
+  ASSERT_EQ(WriteTo(tree_.vdi("a"), kMiB, Pattern(3, 8 * kMiB)), 0);
+  ASSERT_EQ(Touch(tree_.snapshot("a", "s")), 0);
+  Fill();
+  for (const auto& words : {std::vector<std::string>{"seal", "a"},
+                            std::vector<std::string>{"import", image, "b"}}) {
+    const Outcome refused = tree_.Quoin(words);
+    EXPECT_EQ(refused.exit_status, 1) << words[0];
+    EXPECT_NE(refused.output.find("No space"), std::string::npos) << refused.output;
+  }
+  EXPECT_EQ(NamesIn(tree_.vdi("")), std::vector<std::string>{"a"});
+  EXPECT_BYTES(ReadFrom(tree_.snapshot("a", "s"), kMiB, 8 * kMiB), Pattern(3, 8 * kMiB));
+  MakeRoom();
+  EXPECT_EQ(tree_.Quoin({"seal", "a"}).exit_status, 0);
+  EXPECT_EQ(tree_.Quoin({"import", image, "b"}).exit_status, 0);
+  EXPECT_BYTES(ReadFrom(tree_.snapshot("a", "s"), kMiB, 8 * kMiB), Pattern(3, 8 * kMiB));
+  EXPECT_BYTES(ReadFrom(tree_.vdi("b"), 0, 4 * kMiB), Pattern(5, 4 * kMiB));
+  EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
+}
+
+// The one way out that a full store has: what is removed can be collected without any room.
+TEST_F(FullStoreTest, ACollectionMakesRoomOnAFullStore) {
+  ASSERT_EQ(WriteTo(tree_.vdi("a"), kMiB, Pattern(3, 8 * kMiB)), 0);
+  ASSERT_EQ(Touch(tree_.snapshot("a", "s")), 0);
+  ASSERT_EQ(tree_.Quoin({"seal", "a"}).exit_status, 0);
+  ASSERT_EQ(unlink(tree_.snapshot("a", "s").c_str()), 0);
+  ASSERT_EQ(unlink(tree_.vdi("a").c_str()), 0);
+  Fill();
+  EXPECT_EQ(OpenFile(tree_.vdi("new"), O_WRONLY | O_CREAT).error(), ENOSPC);
+  const Outcome collected = tree_.Quoin({"gc", "--grace", "0"});
+  EXPECT_EQ(collected.exit_status, 0) << collected.output;
+  EXPECT_EQ(CreateWithSize(tree_.vdi("new"), kMiB), 0);
+  EXPECT_EQ(WriteTo(tree_.vdi("new"), 0, Pattern(6, kMiB)), 0);
+  EXPECT_EQ(tree_.Quoin({"check"}).exit_status, 0);
+}
+
 }  // namespace
 }  // namespace quoin

@@ -65,9 +65,11 @@ MountedStore::~MountedStore() {
   return Mount();
 }
 
-::testing::AssertionResult MountedStore::Mount() {
-  const Outcome mounted = RunProgram(
-      {QuoinBinary(), "mount", store_, mount(), "--log", folder_ / "daemon.log"});
+::testing::AssertionResult MountedStore::Mount(const std::vector<std::string>& options) {
+  std::vector<std::string> words = {QuoinBinary(), "mount", store_, mount(), "--log",
+                                    folder_ / "daemon.log"};
+  words.insert(words.end(), options.begin(), options.end());
+  const Outcome mounted = RunProgram(words);
   if (mounted.exit_status != 0) return Succeeded(mounted, "quoin mount");
   const auto status = nlohmann::json::parse(ReadWhole(control("status.json")), nullptr, false);
   if (!status.is_object() || !status.contains("daemon_pid")) {

@@ -29,7 +29,8 @@ class MountedStore {
 
   // Makes the store and mounts it. `store` empty: in the temporary folder.
   ::testing::AssertionResult Start(const std::string& store = "");
-  ::testing::AssertionResult Mount();
+  // With more words for the command.
+  ::testing::AssertionResult Mount(const std::vector<std::string>& options = {});
   ::testing::AssertionResult Unmount();
   ::testing::AssertionResult Remount();
   // The daemon dies by SIGKILL; the dead mount is taken away.

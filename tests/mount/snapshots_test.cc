@@ -4,6 +4,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <memory>
+
 #include "tests/mount/mounted_store.h"
 
 namespace quoin {
@@ -60,6 +63,47 @@ TEST_F(SnapshotsTest, LatestPointsToTheNewest) {
   ASSERT_EQ(readlink(Snapshot("latest").c_str(), target, sizeof target), 5);
   ASSERT_EQ(Remove("zebra"), 0);
   EXPECT_EQ(OpenFile(Snapshot("latest"), O_RDONLY).error(), ENOENT);
+}
+
+// More than are simply walked through, so that the index answers, by the owner and once it let go.
+TEST_F(SnapshotsTest, ALongListingFollowsEveryChange) {
+  constexpr int kSnapshots = 150;
+  std::vector<std::string> expected = {"latest"};
+  auto guest = std::make_unique<OpenFile>(tree_.vdi("a"), O_RDWR);
+  for (int i = 0; i < kSnapshots; ++i) {
+    expected.push_back(fmt::format("s{}", i));
+    ASSERT_EQ(Touch(Snapshot(expected.back())), 0);
+  }
+  const auto expect_listed = [&](const std::string& newest) {
+    std::vector<std::string> sorted = expected;
+    std::sort(sorted.begin(), sorted.end());
+    EXPECT_EQ(NamesIn(tree_.snapshots("a")), sorted);
+    for (const std::string& name : expected) {
+      if (name == "latest") continue;
+      EXPECT_EQ(StatOf(Snapshot(name)).st_size, static_cast<off_t>(kMiB)) << name;
+    }
+    char target[256] = {};
+    EXPECT_GT(readlink(Snapshot("latest").c_str(), target, sizeof target - 1), 0);
+    EXPECT_EQ(std::string(target), newest);
+  };
+  expect_listed("s149");
+  const ino_t number = StatOf(Snapshot("s149")).st_ino;
+  ASSERT_EQ(rename(Snapshot("s149").c_str(), Snapshot("moved").c_str()), 0);
+  ASSERT_EQ(Remove("s7"), 0);
+  ASSERT_EQ(rename(Snapshot("s8").c_str(), Snapshot("s7").c_str()), 0);
+  std::erase(expected, "s149");
+  std::erase(expected, "s8");
+  expected.push_back("moved");
+  expect_listed("moved");
+  EXPECT_EQ(StatOf(Snapshot("moved")).st_ino, number);
+  for (const char* const gone : {"s149", "s8"}) {
+    EXPECT_EQ(OpenFile(Snapshot(gone), O_RDONLY).error(), ENOENT) << gone;
+  }
+  guest.reset();
+  expect_listed("moved");
+  ASSERT_EQ(tree_.Quoin({"snap", "rm", "a@moved"}).exit_status, 0);
+  std::erase(expected, "moved");
+  expect_listed("s148");
 }
 
 TEST_F(SnapshotsTest, AttributesNeverChangeAndAreTheSameAfterARemount) {

@@ -33,6 +33,32 @@ TEST(DeadListTest, ComesBackFromItsBytesWhole) {
   }
 }
 
+TEST(DeadListTest, WithFewerRunsItSaysMoreAndNeverLess) {
+  std::mt19937_64 random(7);
+  DeadList exact;
+  for (int pack = 0; pack < 20; ++pack) {
+    Runs runs;
+    for (uint32_t n = 0; n < 50; ++n) {
+      runs.push_back({static_cast<uint32_t>(random() % 10'000), 1 + static_cast<uint32_t>(random() % 9)});
+    }
+    exact.AddSlots(Id::Random(), runs);
+  }
+  exact.AddPack(Id::Random());
+  for (const uint64_t limit : {uint64_t{1'000'000}, exact.CountRuns(), exact.CountRuns() - 1,
+                               uint64_t{100}, uint64_t{0}}) {
+    DeadList limited = exact;
+    limited.LimitRuns(limit);
+    EXPECT_LE(limited.CountRuns(), limit);
+    EXPECT_EQ(limited == exact, exact.CountRuns() <= limit);
+    ASSERT_EQ(limited.packs().size(), exact.packs().size());
+    for (size_t n = 0; n < exact.packs().size(); ++n) {
+      const DeadPack& pack = limited.packs()[n];
+      EXPECT_EQ(pack.pack, exact.packs()[n].pack);
+      EXPECT_TRUE(pack.IsWhole() || pack == exact.packs()[n]);
+    }
+  }
+}
+
 TEST(DeadListTest, IsCompact) {
   DeadList list;
   Runs runs;
