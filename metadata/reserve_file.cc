@@ -11,8 +11,9 @@ namespace quoin {
 namespace {
 
 constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
-// What must be available beside it.
-constexpr uint64_t kRoomFactor = 4;
+// A small disk puts by less than a large one; of less than so much no collection could make use.
+constexpr uint64_t kShareOfRoom = 16;
+constexpr uint64_t kLeastBytes = uint64_t{64} << 10;
 
 Status Fill(FileSystem& file_system, const std::string& path, uint64_t bytes) {
   QUOIN_ASSIGN(const std::unique_ptr<File> file,
@@ -34,7 +35,8 @@ Status MakeReserve(FileSystem& file_system, const StoreLayout& layout, uint64_t 
   QUOIN_ASSIGN(const bool exists, PathExists(file_system, layout.CollectionReserve()));
   if (exists || bytes == 0) return {};
   QUOIN_ASSIGN(const SpaceFacts space, file_system.Space(layout.root()));
-  if (space.available_bytes / kRoomFactor < bytes) return {};
+  bytes = std::min(bytes, space.available_bytes / kShareOfRoom);
+  if (bytes < kLeastBytes) return {};
   const std::string temporary = layout.NewTemporary();
   Status made = Fill(file_system, temporary, bytes);
   if (made) made = file_system.Rename(temporary, layout.CollectionReserve());

@@ -12,8 +12,9 @@ namespace quoin {
 
 inline constexpr uint64_t kReserveBytes = uint64_t{32} << 20;
 
-// Makes it unless it is there, durably. With less than four times as much available nothing is
-// made, and kNoSpace means the same: both are no errors of the caller's.
+// Makes it unless it is there, durably: of so many bytes, or a sixteenth of what is available if that is
+// less. Of less than 64 KiB nothing is made, and kNoSpace means the same: both are no errors of the
+// caller's.
 Status MakeReserve(FileSystem& file_system, const StoreLayout& layout, uint64_t bytes);
 
 // True if there was one.

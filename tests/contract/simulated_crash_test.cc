@@ -405,10 +405,21 @@ TEST(SimulatedFaultsTest, AFaultCanBeMeantForSomeCallsOnSomePaths) {
 
 TEST(SimulatedFaultsTest, AFailedWriteHasWrittenAPart) {
   SimulatedFileSystem fs;
-  const auto file = MakeDurable(fs, "/a", "........");
+  const std::string old(2048, '.');
+  const auto file = MakeDurable(fs, "/a", old);
   fs.FailAfter(1, FaultMode::kErrorOnce);
-  EXPECT_ERROR(kIo, file->Write(0, AsBytes("12345678")));
-  EXPECT_EQ(ContentOf(fs, "/a"), "1234....");
+  EXPECT_ERROR(kIo, file->Write(0, AsBytes(std::string(2048, 'x'))));
+  EXPECT_EQ(ContentOf(fs, "/a"), std::string(1024, 'x') + std::string(1024, '.'));
+}
+
+TEST(SimulatedFaultsTest, AFailedWriteLeavesNoSectorHalfWritten) {
+  SimulatedFileSystem fs;
+  const auto file = MakeDurable(fs, "/a", std::string(2048, '.'));
+  for (const size_t size : {8, 512, 900}) {
+    fs.FailAfter(1, FaultMode::kErrorOnce);
+    EXPECT_ERROR(kIo, file->Write(512, AsBytes(std::string(size, 'x'))));
+    EXPECT_EQ(ContentOf(fs, "/a"), std::string(2048, '.')) << size;
+  }
 }
 
 TEST(SimulatedFaultsTest, AFailedSyncDropsTheDataForGood) {
