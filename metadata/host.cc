@@ -76,7 +76,7 @@ std::string FromEnvironment(const char* variable, const char* otherwise) {
 
 }  // namespace
 
-Result<HostIdentity> LoadHostIdentity(const std::string& state_dir) {
+Result<HostIdentity> LoadHostIdentity(const std::string& state_dir, const std::string& version) {
   PosixFileSystem file_system;
   QUOIN_TRY(MakeFolders(file_system, state_dir));
   HostIdentity self;
@@ -85,6 +85,7 @@ Result<HostIdentity> LoadHostIdentity(const std::string& state_dir) {
   QUOIN_ASSIGN(self.boot, ReadBootId());
   self.session = Id::Random();
   self.pid = ::getpid();
+  self.version = version;
   return self;
 }
 

@@ -19,7 +19,9 @@ struct HostIdentity {
 };
 
 // Makes `state_dir` (and its parents) if needed. Local disk, so it does not go through the seam.
-Result<HostIdentity> LoadHostIdentity(const std::string& state_dir);
+// `version` is the program's.
+Result<HostIdentity> LoadHostIdentity(const std::string& state_dir,
+                                      const std::string& version = "");
 
 // Makes a folder of this host's own disk, and its parents, where they are missing.
 Status MakeLocalFolders(const std::string& path);

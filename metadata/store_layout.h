@@ -31,6 +31,8 @@ class StoreLayout {
   static std::string Heartbeat(const std::string& session) { return session + "/heartbeat"; }
   // The heartbeat of a session that another one has declared dead.
   static std::string DeadHeartbeat(const std::string& session) { return session + "/dead"; }
+  // What other sessions ask of it (request_folder.h).
+  static std::string Requests(const std::string& session) { return session + "/requests"; }
   std::string Packs() const { return root_ + "/packs"; }
   // What collectors and sealers agree by (collection_lock.h).
   std::string Collection() const { return root_ + "/gc"; }

@@ -4,7 +4,6 @@
 
 #include <optional>
 
-#include "blockstore/base/atomic_file.h"
 #include "snapshots/store_environment.h"
 
 // The state mutexes of all members are held together, in the order of their ids, which the compiler
@@ -16,6 +15,10 @@ GroupSnapshot::GroupSnapshot(StoreEnvironment& environment, std::vector<Member> 
     : environment_(environment), members_(std::move(members)) {
   if (members_.size() > 1) group_ = Id::Random();
 }
+
+GroupSnapshot::GroupSnapshot(StoreEnvironment& environment, std::vector<Member> members,
+                             const Id& group, GroupSteps& steps)
+    : environment_(environment), members_(std::move(members)), group_(group), steps_(&steps) {}
 
 Status GroupSnapshot::Take() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
   for (Member& member : members_) member.handle->state_mutex_.lock();
@@ -34,6 +37,7 @@ Status GroupSnapshot::TakeLocked() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
     if (member.handle->copying_) QUOIN_TRY(member.handle->SettleCopyLocked());
   }
   QUOIN_TRY(Prepare());
+  if (steps_ != nullptr) QUOIN_TRY(steps_->Prepared());
   for (;;) {
     QUOIN_ASSIGN(const bool swapped, SwapHeads());
     if (swapped) break;
@@ -54,7 +58,8 @@ Status GroupSnapshot::TakeLocked() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
 }
 
 Status GroupSnapshot::Prepare() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
-  const bool first = prepared_.empty();
+  // Nothing may have to be prepared again once other sessions' guests wait.
+  const bool first = prepared_.empty() && steps_ == nullptr;
   prepared_.resize(members_.size());
   for (size_t i = 0; i < members_.size(); ++i) {
     Vdi& vdi = *members_[i].handle;
@@ -79,6 +84,7 @@ Result<bool> GroupSnapshot::SwapHeads() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
       QUOIN_TRY(prepared_[i].new_head->Resize(size));
     }
   }
+  if (steps_ != nullptr) QUOIN_TRY(steps_->Held());
   const int64_t now = NowNanoseconds();
   for (size_t i = 0; i < members_.size(); ++i) {
     Vdi& vdi = *members_[i].handle;
@@ -94,20 +100,37 @@ Result<bool> GroupSnapshot::SwapHeads() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
 // The rows are committed as pending; now the group's file, then each row for good, then the file is
 // of no more use.
 Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
-  std::string text;
-  for (Member& member : members_) text += member.handle->id().ToString() + "\n";
-  const std::string path = environment_.layout.Groups() + "/" + group_.ToString();
-  const Status decided = PublishNewFile(environment_.file_system, path,
-                                        environment_.layout.NewTemporary(), text);
-  if (!decided) {
+  std::vector<Id> vdis;
+  for (Member& member : members_) vdis.push_back(member.handle->id());
+  const Result<GroupDecision> decision =
+      steps_ != nullptr ? steps_->Recorded() : DecideGroup(environment_, group_, vdis);
+  if (!decision) {
+    // If its file is there and cannot be taken back, whoever opens one of the VDIs will go by it.
+    const std::string path = environment_.layout.Groups() + "/" + group_.ToString();
     const Result<bool> exists = PathExists(environment_.file_system, path);
-    const bool stands = exists && *exists && !environment_.file_system.Remove(path);
-    if (!stands) {
+    const bool stands = steps_ == nullptr && exists && *exists &&
+                        !environment_.file_system.Remove(path);
+    if (stands) {
+      (void)MakeFinal();
+    } else {
       Forget(members_.size());
-      return decided;
     }
-    // It is there and cannot be taken back: whoever opens one of the VDIs will go by it, so do we.
+    return Failure(decision.error());
   }
+  if (*decision == GroupDecision::kNotTaken) {
+    Forget(members_.size());
+    return Fail(ErrorCode::kBusy, "the snapshots were given up: not all owners came to an end in time",
+                "try again");
+  }
+  const bool all_final = MakeFinal();
+  // With several sessions the coordinator removes it.
+  if (all_final && steps_ == nullptr) {
+    (void)environment_.file_system.Remove(environment_.layout.Groups() + "/" + group_.ToString());
+  }
+  return {};
+}
+
+bool GroupSnapshot::MakeFinal() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
   bool all_final = true;
   for (size_t i = 0; i < members_.size(); ++i) {
     SnapshotRecord final_row = prepared_[i].snapshot;
@@ -125,8 +148,7 @@ Status GroupSnapshot::Decide() QUOIN_NO_THREAD_SAFETY_ANALYSIS {
       all_final = false;
     }
   }
-  if (all_final) (void)environment_.file_system.Remove(path);
-  return all_final ? Status{} : decided;
+  return all_final;
 }
 
 // Takes back what the first `recorded` members recorded. The frozen layers stay frozen: that is

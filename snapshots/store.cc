@@ -51,6 +51,12 @@ Store::Store(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
 Store::~Store() {
   // Without its lease nobody comes to an end by waiting for it.
   if (!shared_->environment.lease.IsValid()) shared_->environment.lease.End();
+  shared_->inbox.reset();
+  {
+    std::unordered_map<Id, std::shared_ptr<GroupParticipant>, IdHash> last;
+    MutexLock lock(shared_->groups_mutex);
+    last.swap(shared_->groups);
+  }
   shared_->collector.reset();
   shared_->environment.finisher.Stop();  // it tells the sealer of what it has finished
   shared_->sealer.reset();
@@ -89,6 +95,7 @@ Result<std::unique_ptr<Store>> Store::OpenWith(FileSystem& file_system, const st
   if (options.seals_in_background) {
     store->shared_->collector = std::make_unique<BackgroundCollector>(*store, environment);
   }
+  if (options.announces_itself) QUOIN_TRY(store->shared_->OpenInbox(*store));
   return store;
 }
 
@@ -233,7 +240,7 @@ Status Store::Rename(const std::string& from, const std::string& to) {
   } else {
     QUOIN_TRY(ValidateVdiName(to));
     // As the owner: whoever finds a VDI under two names after a crash may then tidy up alone.
-    QUOIN_TRY(shared_->AsOwner(*this, facts.vdi, [&](Vdi&) -> Status {
+    QUOIN_TRY(shared_->AsOwnerHere(*this, facts.vdi, [&](Vdi&) -> Status {
       MutexLock lock(shared_->names_mutex);
       Status renamed = shared_->environment.names.Rename(from, to);
       if (!renamed && renamed.error().code == ErrorCode::kExists) {

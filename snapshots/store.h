@@ -25,6 +25,7 @@
 #include "metadata/superblock.h"
 #include "metadata/vdi_records.h"
 #include "metadata/writer_lock.h"
+#include "snapshots/cluster_report.h"
 #include "snapshots/collect_report.h"
 #include "snapshots/image.h"
 #include "snapshots/seal_counts.h"
@@ -35,6 +36,8 @@
 namespace quoin {
 
 class Vdi;
+class GroupSteps;
+struct NewSnapshot;
 
 struct StoreOptions {
   // How long an open for writing waits for another owner to let go.
@@ -236,6 +239,8 @@ class Store {
   // --- locks, space ------------------------------------------------------------------------
   Result<LockStatus> InspectLock(const Id& vdi);
   Status BreakLock(const std::string& name);
+  // Takes a moment, in which every session shows that it is alive.
+  Result<ClusterReport> DescribeCluster();
   Result<SpaceFacts> Space();
   uint64_t open_vdis() const;  // VDIs with at least one handle
   bool IsOpenForWriting(const Id& vdi);  // in this process
@@ -253,6 +258,8 @@ class Store {
   static Result<std::unique_ptr<Store>> OpenWith(FileSystem& file_system, const std::string& root,
                                                  HostIdentity self, StoreOptions options,
                                                  Superblock superblock);
+  // Becomes the owner of all of them; as a part of `group` if `steps` is not null.
+  Status TakeSnapshotsHere(std::vector<NewSnapshot> asked, const Id& group, GroupSteps* steps);
   Status RequireRoom(uint64_t bytes, const std::string& title);
   static Result<uint64_t> MoveBytes(Image& source, uint64_t source_offset, Vdi& target,
                                     uint64_t target_offset, uint64_t length);

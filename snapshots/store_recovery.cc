@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "blockstore/base/atomic_file.h"
+#include "snapshots/group_decision.h"
 #include "snapshots/store_shared.h"
 
 namespace quoin {
@@ -15,6 +16,7 @@ constexpr std::string_view kNewSuffix = ".new";
 constexpr std::string_view kRemovedSuffix = ".removed";
 constexpr uint64_t kMaxGroupFileBytes = 1 << 20;
 constexpr int kTakeTemporariesAttempts = 16;
+constexpr int64_t kKeepNotTakenNs = int64_t{24} * 3600 * 1'000'000'000;
 
 bool EndsWith(const std::string& text, std::string_view end) {
   return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -142,6 +144,12 @@ void Store::Shared::SweepGroups(Store& store) {
     const std::string path = environment.layout.Groups() + "/" + entry.name;
     const Result<std::string> text = ReadWholeFile(fs, path, kMaxGroupFileBytes);
     if (!text) continue;
+    if (SaysNotTaken(*text)) {
+      // It tells a coordinator that comes late. None comes after so long.
+      const Result<FileFacts> facts = fs.Facts(path);
+      if (facts && NowNanoseconds() - facts->mtime_ns > kKeepNotTakenNs) (void)fs.Remove(path);
+      continue;
+    }
     bool all_decided = true;
     for (size_t at = 0; at < text->size();) {
       const size_t end = std::min(text->find('\n', at), text->size());

@@ -96,6 +96,12 @@ Result<std::shared_ptr<const DeadList>> StoreEnvironment::DeadUntil(uint64_t gen
 
 Result<SealCounts> Store::SealVdi(const Id& vdi, bool with_head,
                                   const std::function<void(uint64_t, uint64_t)>& progress) {
+  OwnerRequest request{.verb = OwnerVerb::kSeal, .vdi = vdi};
+  request.flag = with_head;
+  if (const std::optional<OwnerAnswer> answer = shared_->AskOwner(request)) {
+    QUOIN_TRY(answer->status);
+    return answer->counts;
+  }
   return shared_->sealer->SealNow(vdi, with_head, progress);
 }
 

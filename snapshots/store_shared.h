@@ -2,10 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
+#include "metadata/request_inbox.h"
 #include "snapshots/background_collector.h"
+#include "snapshots/group_participant.h"
 #include "snapshots/last_owners.h"
+#include "snapshots/owner_request.h"
 #include "snapshots/published_cache.h"
 #include "snapshots/sealer.h"
 #include "snapshots/store.h"
@@ -29,9 +33,15 @@ struct Store::Shared {
   std::unique_ptr<File> temporaries_lock;
   std::unique_ptr<Sealer> sealer;
   std::unique_ptr<BackgroundCollector> collector;
+  std::unique_ptr<RequestInbox> inbox;  // null: nobody is answered
 
   // One change of names at a time in this process; other hosts are excluded by link().
   Mutex names_mutex{LockRank::kStoreNames};
+
+  // Of other sessions, in which this one takes part.
+  Mutex groups_mutex{LockRank::kStoreTable};
+  std::unordered_map<Id, std::shared_ptr<GroupParticipant>, IdHash> groups
+      QUOIN_GUARDED_BY(groups_mutex);
 
   Mutex table_mutex{LockRank::kStoreTable};
   std::unordered_map<Id, std::weak_ptr<Vdi>, IdHash> open_vdis QUOIN_GUARDED_BY(table_mutex);
@@ -54,11 +64,26 @@ struct Store::Shared {
   // What is published, or, where a full store keeps what was recovered from being published, that;
   // its layers stay open while the answer is held.
   Result<std::shared_ptr<const PublishedVdi>> PublishedState(Store& store, const Id& id);
+  // For those who look at a VDI that is open here.
+  void PublishFactsSoon(Vdi& vdi);
   Error CannotDescribe(const Id& id, Error why) const;
+
+  // The owner elsewhere does what is requested, if there is one and it answers; `told` is its answer then.
+  // Otherwise `change` runs here, as below.
+  template <typename Change>
+  Status AsOwner(Store& store, const OwnerRequest& request, Change change,
+                 OwnerAnswer* told = nullptr) {
+    if (std::optional<OwnerAnswer> answer = AskOwner(request)) {
+      Status status = answer->status;
+      if (told != nullptr) *told = std::move(*answer);
+      return status;
+    }
+    return AsOwnerHere(store, request.vdi, change);
+  }
 
   // Runs `change` on the VDI as its owner.
   template <typename Change>
-  Status AsOwner(Store& store, const Id& id, Change change) {
+  Status AsOwnerHere(Store& store, const Id& id, Change change) {
     QUOIN_ASSIGN(VdiHandle handle, store.OpenVdi(id, Access::kReadWrite));
     const Status changed = change(*handle);
     const Status closed = handle.Close();
@@ -90,6 +115,30 @@ struct Store::Shared {
   // CopyRange without moving bytes; false if they must be moved.
   Result<bool> ShareCopy(Store& store, const CopySource& source, Vdi& target, uint64_t offset,
                          uint64_t end);
+
+  // --- asking (store_asking.cc) ----------------------------------------------------------------
+  Status OpenInbox(Store& store);
+  // Whoever else owns the VDI now, by its lock; nothing if nobody does or it cannot be said.
+  std::optional<LockRecord> OwnerElsewhere(const Id& vdi);
+  // Nothing if it could not be asked, and nothing was done.
+  std::optional<OwnerAnswer> Ask(const LockRecord& owner, const OwnerRequest& request);
+  // Nothing also if nobody else owns the request's VDI.
+  std::optional<OwnerAnswer> AskOwner(const OwnerRequest& request);
+  // Takes the snapshots with the sessions that own the VDIs, whoever they are.
+  Status TakeSnapshots(Store& store, const std::vector<NewSnapshot>& snapshots);
+  // --- groups over several sessions (store_groups.cc) ------------------------------------------
+  class GroupCoordinator;
+  struct Part {
+    LockRecord owner;
+    std::vector<NewSnapshot> snapshots;
+  };
+  Status TakeTogether(Store& store, std::vector<Part> parts, std::vector<NewSnapshot> ours);
+  Status TakePart(Store& store, const OwnerRequest& request);
+  // What another session asks of this one.
+  std::string Answer(Store& store, std::string_view text);
+  // Publishes what was done to VDIs that are open here, so that who asked sees it.
+  void PublishFor(const std::vector<Id>& vdis);
+  Status Do(Store& store, const OwnerRequest& request, OwnerAnswer& answer);
 
   // --- sweeping (store_recovery.cc) ----------------------------------------------------------
   Status TakeTemporaries();

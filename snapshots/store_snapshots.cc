@@ -39,11 +39,7 @@ Result<SnapshotRecord> FindIn(const std::vector<SnapshotRecord>& snapshots, cons
 
 Status Store::CreateSnapshots(const std::vector<SnapshotName>& names) {
   if (names.empty()) return Fail(ErrorCode::kInvalid, "no snapshot was asked for");
-  struct Asked {
-    Id vdi;
-    std::string snapshot;
-  };
-  std::vector<Asked> asked;
+  std::vector<NewSnapshot> asked;
   std::set<Id> seen;
   for (const SnapshotName& name : names) {
     QUOIN_TRY(ValidateSnapshotName(name.snapshot));
@@ -58,24 +54,33 @@ Status Store::CreateSnapshots(const std::vector<SnapshotName>& names) {
     }
     asked.push_back({facts.vdi, name.snapshot});
   }
-  std::sort(asked.begin(), asked.end(),
-            [](const Asked& a, const Asked& b) { return a.vdi < b.vdi; });
+  QUOIN_TRY(shared_->TakeSnapshots(*this, asked));
+  for (const NewSnapshot& a : asked) {
+    shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(a.vdi, a.name); });
+  }
+  return {};
+}
+
+Status Store::TakeSnapshotsHere(std::vector<NewSnapshot> asked, const Id& group, GroupSteps* steps) {
+  std::sort(asked.begin(), asked.end(), [](const auto& a, const auto& b) { return a.vdi < b.vdi; });
   std::vector<GroupSnapshot::Member> members;
   uint64_t bytes_needed = 0;
-  for (const Asked& a : asked) {
+  for (const NewSnapshot& a : asked) {
     QUOIN_ASSIGN(VdiHandle handle, OpenVdi(a.vdi, Access::kReadWrite));
     QUOIN_ASSIGN(const uint64_t needed, handle->BytesForSnapshot());
     bytes_needed += needed;
     QUOIN_TRY(RequireRoom(bytes_needed, handle->Title()));
     QUOIN_TRY(shared_->WaitForSealing(*handle));
-    members.push_back({std::move(handle), a.snapshot});
+    members.push_back({std::move(handle), a.name});
   }
-  GroupSnapshot group(shared_->environment, std::move(members));
-  QUOIN_TRY(group.Take());
+  GroupSnapshot taking =
+      steps == nullptr ? GroupSnapshot(shared_->environment, std::move(members))
+                       : GroupSnapshot(shared_->environment, std::move(members), group, *steps);
+  QUOIN_TRY(taking.Take());
   // Letting go of what was opened only for this; the snapshots are durable whatever comes of it.
-  for (GroupSnapshot::Member& member : group.members()) (void)member.handle.Close();
-  for (const Asked& a : asked) {
-    shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(a.vdi, a.snapshot); });
+  for (GroupSnapshot::Member& member : taking.members()) (void)member.handle.Close();
+  for (const NewSnapshot& a : asked) {
+    shared_->environment.Tell([&](StoreObserver& o) { o.SnapshotChanged(a.vdi, a.name); });
   }
   return {};
 }
@@ -165,7 +170,9 @@ Result<HistoryInfo> Store::DescribeHistory(const Id& vdi) {
 }
 
 Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
-  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+  const OwnerRequest request{
+      .verb = OwnerVerb::kRemoveSnapshot, .vdi = vdi, .snapshot = snapshot};
+  QUOIN_TRY(shared_->AsOwner(*this, request, [&](Vdi& v) -> Status {
     QUOIN_TRY(v.RemoveSnapshot(snapshot));
     shared_->environment.finisher.Add(v.weak_from_this());
     return {};
@@ -176,7 +183,11 @@ Status Store::RemoveSnapshot(const Id& vdi, const std::string& snapshot) {
 
 Status Store::RenameSnapshot(const Id& vdi, const std::string& snapshot,
                              const std::string& new_name) {
-  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+  const OwnerRequest request{.verb = OwnerVerb::kRenameSnapshot,
+                             .vdi = vdi,
+                             .snapshot = snapshot,
+                             .new_name = new_name};
+  QUOIN_TRY(shared_->AsOwner(*this, request, [&](Vdi& v) -> Status {
     MutexLock finishing(v.finish_mutex_);
     MutexLock lock(v.state_mutex_);
     QUOIN_ASSIGN(SnapshotRecord record, v.FindSnapshot(snapshot));
@@ -193,7 +204,9 @@ Status Store::RenameSnapshot(const Id& vdi, const std::string& snapshot,
 }
 
 Status Store::ProtectSnapshot(const Id& vdi, const std::string& snapshot, bool protect) {
-  return shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+  OwnerRequest request{.verb = OwnerVerb::kProtectSnapshot, .vdi = vdi, .snapshot = snapshot};
+  request.flag = protect;
+  return shared_->AsOwner(*this, request, [&](Vdi& v) -> Status {
     MutexLock finishing(v.finish_mutex_);
     MutexLock lock(v.state_mutex_);
     QUOIN_ASSIGN(SnapshotRecord record, v.FindSnapshot(snapshot));
@@ -258,7 +271,9 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
 
 Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) {
   std::string safety;
-  QUOIN_TRY(shared_->AsOwner(*this, vdi, [&](Vdi& v) -> Status {
+  const OwnerRequest request{.verb = OwnerVerb::kRollback, .vdi = vdi, .snapshot = snapshot};
+  OwnerAnswer told;
+  QUOIN_TRY(shared_->AsOwner(*this, request, [&](Vdi& v) -> Status {
     MutexLock lock(v.lifecycle_mutex_);  // nobody opens it until it has been rolled back
     if (v.readers_ + v.writers_ > 1) {
       return Fail(ErrorCode::kBusy, fmt::format("cannot roll {} back: it is open", v.Title()),
@@ -266,7 +281,8 @@ Result<std::string> Store::Rollback(const Id& vdi, const std::string& snapshot) 
     }
     QUOIN_ASSIGN(safety, v.Rollback(snapshot));
     return {};
-  }));
+  }, &told));
+  if (safety.empty()) safety = told.text;
   shared_->environment.Tell([&](StoreObserver& o) {
     o.ContentReplaced(vdi);
     o.SnapshotChanged(vdi, safety);

@@ -263,9 +263,17 @@ Result<VdiInfo> Store::Describe(const Id& id) {
   return info;
 }
 
+void Store::Shared::PublishFactsSoon(Vdi& vdi) {
+  vdi.NoteFactsChanged();
+  environment.finisher.Add(vdi.weak_from_this());
+}
+
 Status Store::ResizeVdi(const Id& id, uint64_t size_bytes, bool allow_shrink,
                         bool through_handle) {
-  QUOIN_TRY(shared_->AsOwner(*this, id, [&](Vdi& vdi) -> Status {
+  OwnerRequest request{.verb = OwnerVerb::kResize, .vdi = id};
+  request.size_bytes = size_bytes;
+  request.flag = allow_shrink;
+  QUOIN_TRY(shared_->AsOwner(*this, request, [&](Vdi& vdi) -> Status {
     const uint64_t present = vdi.size_bytes();
     if (size_bytes < present && !allow_shrink) {
       return Fail(ErrorCode::kInvalid,
@@ -283,14 +291,22 @@ Status Store::ResizeVdi(const Id& id, uint64_t size_bytes, bool allow_shrink,
       }
       return vdi.Resize(size_bytes);
     }
-    return vdi.Resize(size_bytes);
+    QUOIN_TRY(vdi.Resize(size_bytes));
+    shared_->PublishFactsSoon(vdi);
+    return {};
   }));
   shared_->environment.Tell([&](StoreObserver& o) { o.SizeOrAttributesChanged(id); });
   return {};
 }
 
 Status Store::SetAttributes(const Id& id, const AttributeChange& change) {
-  QUOIN_TRY(shared_->AsOwner(*this, id, [&](Vdi& vdi) { return vdi.SetAttributes(change); }));
+  OwnerRequest request{.verb = OwnerVerb::kSetAttributes, .vdi = id};
+  request.attributes = change;
+  QUOIN_TRY(shared_->AsOwner(*this, request, [&](Vdi& vdi) -> Status {
+    QUOIN_TRY(vdi.SetAttributes(change));
+    shared_->PublishFactsSoon(vdi);
+    return {};
+  }));
   shared_->environment.Tell([&](StoreObserver& o) { o.SizeOrAttributesChanged(id); });
   return {};
 }

@@ -341,7 +341,7 @@ VdiState Vdi::PublishableState() const {
 Status Vdi::Publish() {
   QUOIN_TRY(WritePublished(environment_.file_system, environment_.layout, folder_,
                            PublishableState()));
-  publish_needed_ = false;
+  publish_needed_ = facts_changed_ = false;
   return ForgetUnpublished(std::exchange(removed_layers_, {}));
 }
 
@@ -354,7 +354,7 @@ Status Vdi::PublishUnlocked() {
     if (database_ == nullptr) return {};
     state = PublishableState();
     removed_layers = std::exchange(removed_layers_, {});
-    publish_needed_ = false;
+    publish_needed_ = facts_changed_ = false;
   }
   const Status written =
       WritePublished(environment_.file_system, environment_.layout, folder_, state);
@@ -362,6 +362,29 @@ Status Vdi::PublishUnlocked() {
   if (written) return ForgetUnpublished(removed_layers);
   removed_layers_.insert(removed_layers_.end(), removed_layers.begin(), removed_layers.end());
   publish_needed_ = true;
+  return written;
+}
+
+void Vdi::NoteFactsChanged() {
+  MutexLock lock(state_mutex_);
+  if (database_ != nullptr) facts_changed_ = true;
+}
+
+Status Vdi::PublishFacts() {
+  QUOIN_ASSIGN(VdiState state, ReadPublished(environment_.file_system, folder_));
+  {
+    MutexLock lock(state_mutex_);
+    if (database_ == nullptr) return {};
+    facts_changed_ = false;
+    // One that became smaller is published whole, when it is let go.
+    state.vdi.size_bytes = std::max(state.vdi.size_bytes, data_.size_bytes());
+    state.vdi.attributes = state_.vdi.attributes;
+  }
+  const Status written =
+      WritePublished(environment_.file_system, environment_.layout, folder_, state);
+  if (written) return {};
+  MutexLock lock(state_mutex_);
+  facts_changed_ = true;
   return written;
 }
 
@@ -387,6 +410,7 @@ Status Vdi::FinishFrozen() {
     LayerRecord record;
     std::shared_ptr<const Layer> layer;
     bool only_publish = false;
+    bool only_facts = false;
     {
       MutexLock lock(state_mutex_);
       if (database_ == nullptr || failed_) return {};
@@ -398,17 +422,18 @@ Status Vdi::FinishFrozen() {
             return l.state == LayerState::kFrozen && !l.has_ownership_file && recorded;
           });
       only_publish = unfinished == state_.layers.end();
-      if (only_publish && !publish_needed_) {
+      if (only_publish && !publish_needed_ && !facts_changed_) {
         TellSealer();
         return {};
       }
+      only_facts = only_publish && !publish_needed_;
       if (!only_publish) {
         record = *unfinished;
         QUOIN_ASSIGN(layer, OpenFrozenLayer(record));
       }
     }
     if (only_publish) {
-      QUOIN_TRY(PublishUnlocked());
+      QUOIN_TRY(only_facts ? PublishFacts() : PublishUnlocked());
       continue;
     }
     QUOIN_TRY(ReplaceFile(environment_.file_system,

@@ -39,6 +39,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   ~Vdi() override;  // lets go without a clean release if still owner: what a crash does
 
   const Id& id() const { return id_; }
+  bool is_owner() const { return owned_.load(std::memory_order_acquire); }
   bool is_copying() const { return copying_.load(std::memory_order_acquire); }
 
   // --- requests, from any thread -----------------------------------------------------------
@@ -122,6 +123,11 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // the finish mutex, so that no older state replaces a newer one.
   Status Publish() QUOIN_REQUIRES(finish_mutex_, state_mutex_);
   Status PublishUnlocked() QUOIN_REQUIRES(finish_mutex_) QUOIN_EXCLUDES(state_mutex_);
+  // Gives what is published the present size and attributes, and nothing else: its content stays the one
+  // that was published last, the head included.
+  Status PublishFacts() QUOIN_REQUIRES(finish_mutex_) QUOIN_EXCLUDES(state_mutex_);
+  // The size or the attributes were changed while it is open: others are to see it, by and by.
+  void NoteFactsChanged() QUOIN_EXCLUDES(state_mutex_);
   Status ForgetUnpublished(const std::vector<std::string>& removed_layers)
       QUOIN_REQUIRES(state_mutex_);
   VdiState PublishableState() const QUOIN_REQUIRES(state_mutex_);
@@ -261,6 +267,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   bool vdi_row_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool sweep_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // files were kept for readers elsewhere
   bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;
+  bool facts_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since they were last published
   bool head_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // since it was last published
   // That no row names any more; their files go once that is published.
   std::vector<std::string> removed_layers_ QUOIN_GUARDED_BY(state_mutex_);

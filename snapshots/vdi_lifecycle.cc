@@ -10,6 +10,7 @@
 #include "blockstore/layers/layer_detach.h"
 #include "metadata/database_detach.h"
 #include "metadata/published.h"
+#include "snapshots/group_decision.h"
 #include "snapshots/sealer.h"
 #include "snapshots/stack_opening.h"
 #include "snapshots/store_environment.h"
@@ -241,7 +242,7 @@ Status Vdi::BecomeOwner() {
     unrecorded_.clear();
     removed_layers_.clear();
     unpublished_head_blocks_.reset();
-    vdi_row_changed_ = publish_needed_ = head_changed_ = sweep_needed_ = false;
+    vdi_row_changed_ = publish_needed_ = facts_changed_ = head_changed_ = sweep_needed_ = false;
     // One that a crash left, or brought back: it goes when what is recorded is published again.
     QUOIN_ASSIGN(pinned_, PathExists(fs, environment_.layout.Pin(id_)));
     head_changed_ = pinned_;
@@ -358,16 +359,10 @@ Status Vdi::DecidePendingSnapshots() {
   }
   for (SnapshotRecord snapshot : snapshots) {
     if (snapshot.pending_group.IsNull()) continue;
-    QUOIN_ASSIGN(const bool decided,
-                 PathExists(environment_.file_system, environment_.layout.Groups() + "/" +
-                                                          snapshot.pending_group.ToString()));
-    // Its maker may have died before it was durable; the other VDIs must find it after a power cut.
-    if (decided) {
-      QUOIN_TRY(environment_.file_system.SyncDirectory(environment_.layout.Groups()));
-    }
+    QUOIN_ASSIGN(const GroupDecision decision, DecideGroup(environment_, snapshot.pending_group, {}));
     QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
     snapshot.pending_group = Id();
-    if (decided) {
+    if (decision == GroupDecision::kTaken) {
       QUOIN_TRY(transaction.PutSnapshot(snapshot));
     } else {
       QUOIN_TRY(transaction.RemoveSnapshot(snapshot.id));

@@ -164,7 +164,7 @@ Status Serve(const DaemonOptions& options, const std::function<void(const Status
     ready(Failure(error));
     return Failure(error);
   };
-  const Result<HostIdentity> self = LoadHostIdentity(DefaultStateDir());
+  const Result<HostIdentity> self = LoadHostIdentity(DefaultStateDir(), QUOIN_VERSION);
   if (!self) return fail(self.error());
   const Result<std::string> log =
       StartLog(options.log, options.foreground, self->session.ToString());

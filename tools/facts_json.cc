@@ -87,4 +87,21 @@ Json LockJson(const std::string& vdi, const LockStatus& status) {
   return json;
 }
 
+Json SessionJson(const SessionReport& session) {
+  const HostRecord& record = session.session.record;
+  const SessionLife life = session.session.life;
+  return Json{{"host", record.host.ToString()},
+              {"host_name", record.host_name},
+              {"boot", record.boot},
+              {"session", record.session.ToString()},
+              {"pid", record.pid},
+              {"version", record.version},
+              {"since", TimeOrNull(record.since_s * kNanosecondsPerSecond)},
+              {"lease_ms", record.lease_ms},
+              {"state", life == SessionLife::kAlive    ? "alive"
+                        : life == SessionLife::kSilent ? "silent"
+                                                       : "dead"},
+              {"vdis", session.vdis}};
+}
+
 }  // namespace quoin

@@ -17,5 +17,7 @@ Json SnapshotJson(const std::string& vdi, const SnapshotRecord& snapshot);
 Json LockRecordJson(const LockRecord& record);
 // "state": "held", "free", "unclean" (its last owner died) or "damaged".
 Json LockJson(const std::string& vdi, const LockStatus& status);
+// "state": "alive", "silent" or "dead".
+Json SessionJson(const SessionReport& session);
 
 }  // namespace quoin

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "tools/table.h"
 #include "tools/units.h"
 
@@ -38,6 +40,17 @@ std::string OwnerOf(const Json& facts, const char* key) {
 }
 
 std::string OrDash(std::string text) { return text.empty() ? "-" : text; }
+
+// What a host owns, as far as it fits a line.
+std::string NamesOf(const Json& vdis) {
+  constexpr size_t kShown = 3;
+  std::string text;
+  for (size_t i = 0; i < std::min(vdis.size(), kShown); ++i) {
+    text += (i == 0 ? "" : ", ") + vdis[i].get<std::string>();
+  }
+  if (vdis.size() > kShown) text += fmt::format(" and {} more", vdis.size() - kShown);
+  return OrDash(text);
+}
 
 const Json& OwnerFacts(const Json& facts, const char* key) {
   static const Json kNobody = Json::object();
@@ -160,6 +173,25 @@ void PrintMountTable(const Json& list) {
                   TimeOf(mount, "since"), OrDash(TextOf(mount, "version"))});
   }
   table.Print();
+}
+
+void PrintClusterTable(const Json& facts) {
+  Table table({{"HOST"},
+               {"STATE"},
+               {"PID", Table::Align::kRight},
+               {"VERSION"},
+               {"SINCE"},
+               {"OWNS", Table::Align::kRight},
+               {"VDIS"}});
+  for (const Json& session : facts.at("sessions")) {
+    const Json& vdis = session.at("vdis");
+    table.AddRow({TextOf(session, "host_name"), TextOf(session, "state"), CountOf(session, "pid"),
+                  OrDash(TextOf(session, "version")), TimeOf(session, "since"),
+                  std::to_string(vdis.size()), NamesOf(vdis)});
+  }
+  table.Print();
+  const Json& others = facts.at("other_vdis");
+  if (!others.empty()) fmt::print("owned by commands at work: {}\n", NamesOf(others));
 }
 
 }  // namespace quoin

@@ -12,5 +12,6 @@ void PrintSnapshot(const Json& facts);      // quoin info VDI@SNAPSHOT
 void PrintLockTable(const Json& list);      // quoin lock ls
 void PrintLock(const Json& facts);          // quoin lock show
 void PrintMountTable(const Json& list);     // quoin status
+void PrintClusterTable(const Json& facts);  // quoin status --cluster
 
 }  // namespace quoin

@@ -72,7 +72,7 @@ Result<StoreAnswer> StoreClient::AskMounts(const StoreRequest& request) {
 }
 
 Result<StoreAnswer> StoreClient::RunHere(const StoreRequest& request) {
-  QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir()));
+  QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir(), QUOIN_VERSION));
   StoreOptions options;
   options.state_dir = DefaultStateDir();
   QUOIN_ASSIGN(const std::unique_ptr<Store> store,

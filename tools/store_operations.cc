@@ -436,6 +436,13 @@ Result<Json> BreakLock(Store& store, const StoreRequest& request) {
   return Json::object();
 }
 
+Result<Json> DescribeCluster(Store& store, const StoreRequest&) {
+  QUOIN_ASSIGN(const ClusterReport report, store.DescribeCluster());
+  Json sessions = Json::array();
+  for (const SessionReport& each : report.sessions) sessions.push_back(SessionJson(each));
+  return Json{{"sessions", std::move(sessions)}, {"other_vdis", report.other_vdis}};
+}
+
 // --- the table -----------------------------------------------------------------------------------
 
 struct Operation {
@@ -510,6 +517,8 @@ constexpr std::array kOperations = {
     Operation{"gc", Collect, [](const StoreRequest&) { return std::string("collect garbage"); }},
     Operation{"df", MeasureSpace,
               [](const StoreRequest&) { return std::string("measure what takes space"); }},
+    Operation{"cluster", DescribeCluster,
+              [](const StoreRequest&) { return std::string("look at the store's hosts"); }},
     Operation{"lock ls", ListLocks, [](const StoreRequest&) { return std::string("list locks"); }},
     Operation{"lock show", ShowLock,
               [](const StoreRequest& r) { return "show the lock of " + Shown(r.vdi); }},

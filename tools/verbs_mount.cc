@@ -72,30 +72,57 @@ Json AllStatus() {
   return list;
 }
 
-int ShowStatus(const Invocation& invocation, const std::string& mount) {
-  Json list = AllStatus();
-  if (!mount.empty()) {
-    const std::string normal = NormalPath(mount);
-    Json chosen = Json::array();
-    for (const Json& status : list) {
-      const std::string mount_point = TextOf(status, "mountpoint");
-      if (mount_point == normal || mount_point == MountPointPath(mount)) chosen.push_back(status);
-    }
-    if (chosen.empty()) {
-      return Report(
-          Error{ErrorCode::kNotFound,
-                fmt::format("cannot show the status of {}: no tree is mounted there", normal),
-                "quoin status lists the mounted trees"},
-          kFailed);
-    }
-    list = std::move(chosen);
+// Of one mount; empty if nothing is mounted there.
+Json StatusOf(const std::string& mount) {
+  const std::string normal = NormalPath(mount);
+  Json chosen = Json::array();
+  for (const Json& status : AllStatus()) {
+    const std::string mount_point = TextOf(status, "mountpoint");
+    if (mount_point == normal || mount_point == MountPointPath(mount)) chosen.push_back(status);
   }
+  return chosen;
+}
+
+int ReportNotMounted(const std::string& mount) {
+  return Report(Error{ErrorCode::kNotFound,
+                      fmt::format("cannot show the status of {}: no tree is mounted there",
+                                  NormalPath(mount)),
+                      "quoin status lists the mounted trees"},
+                kFailed);
+}
+
+int ShowStatus(const Invocation& invocation, const std::string& mount) {
+  const Json list = mount.empty() ? AllStatus() : StatusOf(mount);
+  if (!mount.empty() && list.empty()) return ReportNotMounted(mount);
   if (invocation.json) {
     PrintJson(list);
   } else {
     PrintMountTable(list);
   }
   return kDone;
+}
+
+int ShowCluster(const Invocation& invocation, const std::string& mount) {
+  std::string root;
+  if (mount.empty()) {
+    const Result<Target> target = ChooseTarget(invocation.store, {});
+    if (!target) return ReportUsage(target.error(), "look at a store's hosts");
+    root = target->root;
+  } else {
+    const Json mounts = StatusOf(mount);
+    if (mounts.empty() || TextOf(mounts.front(), "store").empty()) return ReportNotMounted(mount);
+    root = TextOf(mounts.front(), "store");
+  }
+  StoreRequest request;
+  request.verb = "cluster";
+  return RunRequest(root, request, [&](const Json& facts) {
+    if (invocation.json) {
+      PrintJson(facts);
+    } else {
+      PrintClusterTable(facts);
+    }
+    return kDone;
+  });
 }
 
 // --- mount, unmount ------------------------------------------------------------------------------
@@ -163,9 +190,12 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
 
   CLI::App* status = AddVerb(app, invocation, "status", "Show the trees mounted on this host");
   status->add_option("MOUNT", *mount_point, "Only this one");
+  const auto cluster = std::make_shared<bool>(false);
+  status->add_flag("--cluster", *cluster, "All hosts that use the store, and which VDIs they own");
   AddJsonOption(*status, invocation);
-  SetAction(*status, invocation,
-            [&invocation, mount_point] { return ShowStatus(invocation, *mount_point); });
+  SetAction(*status, invocation, [&invocation, mount_point, cluster] {
+    return *cluster ? ShowCluster(invocation, *mount_point) : ShowStatus(invocation, *mount_point);
+  });
 }
 
 }  // namespace quoin

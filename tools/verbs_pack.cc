@@ -116,7 +116,7 @@ Status WriteImage(Image& image, int descriptor, const std::string& path) {
 // In this process: what a snapshot is can be read by anyone, whoever owns its VDI.
 Status ExportSnapshot(const std::string& root, const SnapshotName& name, const std::string& file) {
   PosixFileSystem file_system;
-  QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir()));
+  QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir(), QUOIN_VERSION));
   QUOIN_ASSIGN(const std::unique_ptr<Store> store,
                Store::Open(file_system, root, std::move(self), StoreOptions{}));
   QUOIN_ASSIGN(const NameFacts facts, store->Lookup(name.vdi));

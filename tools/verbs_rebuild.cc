@@ -85,7 +85,7 @@ int Rebuild(const Invocation& invocation, bool dry_run) {
   PosixFileSystem file_system;
   const auto run = [&]() -> Result<RebuildReport> {
     if (!dry_run) QUOIN_TRY(RequireUnmounted(file_system, target->root));
-    QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir()));
+    QUOIN_ASSIGN(HostIdentity self, LoadHostIdentity(DefaultStateDir(), QUOIN_VERSION));
     RebuildOptions options;
     options.dry_run = dry_run;
     return StoreRebuild(file_system, target->root, std::move(self), std::move(options)).Run();
