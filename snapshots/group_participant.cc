@@ -31,10 +31,8 @@ GroupParticipant::~GroupParticipant() {
 
 Status GroupParticipant::Advance(Stage stage) {
   MutexLock lock(mutex_);
-  if (stage_ != Stage::kDone && stage_ >= stage) {
-    return Fail(ErrorCode::kInvalid, "the group has come further already");
-  }
-  allowed_ = std::max(allowed_, stage);
+  if (allowed_ >= stage) return Fail(ErrorCode::kInvalid, "the group has come so far already");
+  allowed_ = stage;
   changed_.NotifyAll();
   while (stage_ < stage) changed_.Wait(mutex_);
   if (stage_ != Stage::kDone) return {};

@@ -41,7 +41,7 @@ class GroupParticipant final : public GroupSteps {
   ~GroupParticipant() override;
 
   // Lets it go on to this stage, and waits until it is there. The error that ended it, if it never is;
-  // kInvalid if it is there already.
+  // kInvalid if it was asked for already.
   Status Advance(Stage stage) QUOIN_EXCLUDES(mutex_);
   // Takes everything back, if it is not recorded yet.
   void GiveUp() QUOIN_EXCLUDES(mutex_);
@@ -62,7 +62,7 @@ class GroupParticipant final : public GroupSteps {
   mutable Mutex mutex_{LockRank::kLeaf};
   Condition changed_;
   Stage stage_ QUOIN_GUARDED_BY(mutex_) = Stage::kPreparing;
-  Stage allowed_ QUOIN_GUARDED_BY(mutex_) = Stage::kPrepared;
+  Stage allowed_ QUOIN_GUARDED_BY(mutex_) = Stage::kPreparing;
   bool given_up_ QUOIN_GUARDED_BY(mutex_) = false;
   Status status_ QUOIN_GUARDED_BY(mutex_);
   std::thread thread_;
