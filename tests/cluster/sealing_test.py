@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Two hosts write, take and remove snapshots, seal and collect on one store, all at the same time.
+
+Both write pieces of the same contents, so that each seals what the other one is storing or has just
+stopped referring to. Afterwards every snapshot that is left holds, seen from the other host, what was
+in the disk when it was taken.
+
+    sealing_test.py --quoin BINARY --storage local|gluster|moosefs
+"""
+
+import concurrent.futures
+import json
+import os
+import random
+import time
+
+from arguments import options, run_tests
+from blocks import BLOCK_BYTES
+from cluster import ClusterTest
+
+WHOLE_RUN_LIMIT_SECONDS = 120
+BUSY_SECONDS = {"local": 20, "gluster": 20, "moosefs": 10}
+DISKS_PER_HOST = 2
+BLOCKS = 1024
+# Contents come in pieces of so many blocks; 8 in a row are what is looked for among what is stored.
+PIECE_BLOCKS = 32
+PIECES = 64
+PIECES_PER_SNAPSHOT = 8
+SNAPSHOTS_KEPT = 6
+# A collection removes what was declared dead a minute ago, for readers on hosts that know an older
+# state. Here nobody reads before the end, and the lists are made to look older than that.
+LOOKS_OLDER_SECONDS = 3600
+
+
+class Disk:
+    """One VDI that its host writes, and what it and its snapshots must hold."""
+
+    def __init__(self, host, acts, name, numbers):
+        self.host, self.acts, self.name, self.numbers = host, acts, name, numbers
+        self.marks = [None] * BLOCKS
+        self.snapshots = {}
+        self.taken = 0
+        self.handle = acts.open(host.vdi(name), write=True, create_bytes=BLOCKS * BLOCK_BYTES)
+
+    def change(self):
+        writes = []
+        for _ in range(PIECES_PER_SNAPSHOT):
+            piece = self.numbers.randrange(PIECES)
+            at = self.numbers.randrange(BLOCKS - PIECE_BLOCKS)
+            writes += [(at + number, ("pool", piece, number)) for number in range(PIECE_BLOCKS)]
+        writes.append((self.numbers.randrange(BLOCKS), (self.host.name, self.taken, 0)))
+        self.acts.write_many(self.handle, writes)
+        for block, mark in writes:
+            self.marks[block] = mark
+
+    def take_snapshot(self):
+        self.taken += 1
+        name = f"s{self.taken}"
+        self.acts.ask("make", path=self.host.snapshot(self.name, name))
+        self.snapshots[name] = list(self.marks)
+
+    def remove_a_snapshot(self):
+        name = self.numbers.choice(sorted(self.snapshots))
+        self.acts.ask("remove", path=self.host.snapshot(self.name, name))
+        del self.snapshots[name]
+
+
+class Sealing(ClusterTest):
+    def test_two_hosts_seal_and_collect_beside_each_other(self):
+        seed = int(os.environ.get("QUOIN_SEED", time.time_ns() % 1_000_000))
+        self.tell(f"QUOIN_SEED={seed}")
+        self.end = time.monotonic() + BUSY_SECONDS[options.storage.name]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            disks = [pool.submit(self.write, host, seed + host.number)
+                     for host in self.cluster.hosts]
+            sealed = [pool.submit(self.seal_and_collect, host) for host in self.cluster.hosts]
+            disks = [disk for future in disks for disk in future.result()]
+            counts = [future.result() for future in sealed]
+        taken = sum(disk.taken for disk in disks)
+        left = sum(len(disk.snapshots) for disk in disks)
+        self.tell(f"{taken} snapshots taken, {left} left; seals and collections by the two hosts: "
+                  f"{counts[0]}, {counts[1]}")
+        self.assertGreater(taken, left, "nothing was removed")
+        self.assertTrue(all(seals > 0 for seals, _, _ in counts))
+        self.assertGreater(sum(collections for _, collections, _ in counts), 0)
+        self.assertGreater(sum(freed for _, _, freed in counts), 0, "no collection freed anything")
+        self.verify(disks)
+        for host in self.cluster.hosts:
+            for disk in disks:
+                if disk.host is host:
+                    host.quoin("seal", disk.name)
+        self.verify(disks)
+        self.cluster.check()
+        self.first.quoin("scrub")
+
+    def write(self, host, seed):
+        numbers = random.Random(seed)
+        acts = host.acts()
+        self.addCleanup(acts.end)
+        disks = [Disk(host, acts, f"{host.name}-{number}", numbers)
+                 for number in range(DISKS_PER_HOST)]
+        while time.monotonic() < self.end:
+            disk = numbers.choice(disks)
+            disk.change()
+            disk.take_snapshot()
+            if len(disk.snapshots) > SNAPSHOTS_KEPT:
+                disk.remove_a_snapshot()
+        for disk in disks:
+            disk.take_snapshot()
+            acts.close(disk.handle)
+        return disks
+
+    def seal_and_collect(self, host):
+        """Returns how many seals and collections there were, and how many bytes they freed."""
+        seals = collections = freed = 0
+        names = [f"{host.name}-{number}" for number in range(DISKS_PER_HOST)]
+        while time.monotonic() < self.end:
+            for name in names:
+                # Before the VDI is there it cannot be sealed.
+                said = host.quoin("seal", name, allowed=(0, 1))
+                self.assertTrue("cannot" not in said or "no such VDI" in said
+                                or "there is no" in said, said)
+                seals += "cannot" not in said
+            self.make_dead_lists_look_old(host)
+            said = host.quoin("gc", "--json", allowed=(0, 1))
+            if said.startswith("{"):
+                collections += 1
+                freed += json.loads(said)["freed_bytes"]
+            else:  # the other host is at it
+                self.assertIn("collect", said)
+        return seals, collections, freed
+
+    @staticmethod
+    def make_dead_lists_look_old(host):
+        host.run("find", host.store / "gc" / "dead", "-type", "f", "-exec", "touch",
+                 f"--date=-{LOOKS_OLDER_SECONDS} seconds", "{}", "+", allowed=(0, 1))
+
+    def verify(self, disks):
+        """Each host looks at the other one's snapshots, and at its own."""
+        for host in self.cluster.hosts:
+            with host.acts() as acts:
+                for disk in disks:
+                    folder = host.mount / "snapshots" / disk.name
+                    names = acts.ask("list", path=folder)["names"]
+                    self.assertEqual(set(names) - {"latest"}, set(disk.snapshots), disk.name)
+                    for name, expected in disk.snapshots.items():
+                        handle = acts.open(folder / name)
+                        self.assertEqual(acts.marks(handle, count=BLOCKS), expected,
+                                         f"{disk.name}@{name}, read on {host.name}")
+                        acts.close(handle)
+
+
+if __name__ == "__main__":
+    run_tests(WHOLE_RUN_LIMIT_SECONDS)
