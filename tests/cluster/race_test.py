@@ -24,7 +24,7 @@ VDIS = 20
 # Time for both processes to have read the request and to wait for the same moment.
 HEAD_START_SECONDS = 0.005
 OWNERSHIP_WAIT_SECONDS = 0
-LEASE_SECONDS = 1
+LEASE_SECONDS = 2
 # An owner shows that it lives five times in a lease, and whoever waits looks ten times a second at
 # least. The rest is for a machine that has other things to do.
 REFUSAL_LIMIT_SECONDS = OWNERSHIP_WAIT_SECONDS + LEASE_SECONDS / 5 + 0.1 + 3
