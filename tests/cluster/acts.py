@@ -83,10 +83,9 @@ class Acts:
 
     # --- the acts, by name ------------------------------------------------------------------------
 
-    def open(self, path, write=False, direct=False, create_bytes=None, **limits):
-        """Opens a file and returns its number here; with `create_bytes`, makes it so long first."""
-        return self.ask("open", path=path, write=write, direct=direct,
-                        create_bytes=create_bytes, **limits)["handle"]
+    def open(self, path, write=False, direct=False, **limits):
+        """Opens a file and returns its number here."""
+        return self.ask("open", path=path, write=write, direct=direct, **limits)["handle"]
 
     def close(self, handle, **limits):
         self.ask("close", handle=handle, **limits)

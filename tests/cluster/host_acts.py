@@ -31,23 +31,20 @@ def aligned(size_bytes):
     return mmap.mmap(-1, size_bytes)
 
 
-def act_open(path, write, direct, create_bytes, at=None):
+def act_open(path, write, direct, at=None):
     """`at`: the moment of the monotonic clock, which all hosts of a test share, to do it at."""
     flags = os.O_RDWR if write else os.O_RDONLY
     flags |= os.O_DIRECT if direct else 0
-    flags |= os.O_CREAT | os.O_EXCL if create_bytes is not None else 0
     if at is not None:
         time.sleep(max(0, at - time.monotonic() - _POLL_SECONDS))
         while time.monotonic() < at:
             pass
     begin = time.monotonic()
     try:
-        handle = os.open(path, flags, 0o644)
+        handle = os.open(path, flags)
     except OSError as error:
         return {"errno": errno.errorcode[error.errno], "seconds": time.monotonic() - begin}
     seconds = time.monotonic() - begin
-    if create_bytes is not None:
-        os.truncate(handle, create_bytes)
     number = max(handles, default=0) + 1
     handles[number] = handle
     return {"handle": number, "seconds": seconds}

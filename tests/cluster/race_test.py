@@ -79,8 +79,7 @@ class Race(ClusterTest):
         while True:
             at = time.monotonic() + HEAD_START_SECONDS
             for act in acts:
-                act.tell("open", path=act.host.vdi(name), write=True, direct=False,
-                         create_bytes=None, at=at)
+                act.tell("open", path=act.host.vdi(name), write=True, direct=False, at=at)
             replies = [act.hear() for act in acts]
             winners = [number for number, reply in enumerate(replies) if "handle" in reply]
             self.assertLess(len(winners), 2, f"both hosts have {name} open for writing")
@@ -104,7 +103,8 @@ class Race(ClusterTest):
         self.addCleanup(self.restart_daemons, None)
         name = "held"
         with self.first.acts() as first, self.second.acts() as second:
-            handle = first.open(self.first.vdi(name), write=True, create_bytes=BLOCK_BYTES)
+            first.ask("make", path=self.first.vdi(name), size=BLOCK_BYTES)
+            handle = first.open(self.first.vdi(name), write=True)
             begin = time.monotonic()
             with self.assertRaises(OSError) as refused:
                 second.open(self.second.vdi(name), write=True)
@@ -116,8 +116,7 @@ class Race(ClusterTest):
             said = self.second.quoin("resize", name, "1M", allowed=(1,))
             self.assertIn(f"host {self.first.name} has had it open since", said)
             # Whoever waits gets it as soon as it is let go.
-            second.tell("open", path=self.second.vdi(name), write=True, direct=False,
-                        create_bytes=None)
+            second.tell("open", path=self.second.vdi(name), write=True, direct=False)
             time.sleep(0.5)
             closed = time.monotonic()
             first.close(handle)

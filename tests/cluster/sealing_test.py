@@ -40,7 +40,8 @@ class Disk:
         self.marks = [None] * BLOCKS
         self.snapshots = {}
         self.taken = 0
-        self.handle = acts.open(host.vdi(name), write=True, create_bytes=BLOCKS * BLOCK_BYTES)
+        acts.ask("make", path=host.vdi(name), size=BLOCKS * BLOCK_BYTES)
+        self.handle = acts.open(host.vdi(name), write=True)
 
     def change(self):
         writes = []

@@ -48,8 +48,9 @@ class TakeOver(ClusterTest):
 
     def write_until_fault(self, fault):
         """The first host writes and flushes until `fault`, which is called in the midst of it."""
-        self.handle = self.owner.open(self.first.vdi(self.name), write=True, direct=True,
-                                      create_bytes=BLOCKS * BLOCK_BYTES)
+        path = self.first.vdi(self.name)
+        self.owner.ask("make", path=path, size=BLOCKS * BLOCK_BYTES)
+        self.handle = self.owner.open(path, write=True, direct=True)
         self.owner.tell("stream", handle=self.handle, host=self.first.name, generation=1,
                         blocks=BLOCKS, sync_every=SYNC_EVERY)
         self.streamed = 0

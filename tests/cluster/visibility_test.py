@@ -89,7 +89,8 @@ class Contents(ClusterTest):
 
     def make(self):
         """The VDI, open for writing on the first host, with its first turn flushed."""
-        handle = self.acts[0].open(self.paths[0], write=True, create_bytes=BLOCKS * BLOCK_BYTES)
+        self.acts[0].ask("make", path=self.paths[0], size=BLOCKS * BLOCK_BYTES)
+        handle = self.acts[0].open(self.paths[0], write=True)
         self.write(0, handle, 1)
         return handle
 
