@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/filesystem.hpp>
 #include <cerrno>
@@ -55,6 +56,9 @@ void LimitMemoryArenas() {
 StoreOptions OptionsOf(const DaemonOptions& options) {
   StoreOptions store;
   store.ownership_wait = options.ownership_wait;
+  store.lease = options.lease;
+  // The hosts of a store have leases of about the same length, and an open is to outwait theirs.
+  store.take_over_wait = std::max(store.take_over_wait, 2 * options.lease);
   store.announces_itself = true;
   store.state_dir = DefaultStateDir();
   store.seals_in_background = options.seals;

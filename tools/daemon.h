@@ -18,6 +18,7 @@ struct DaemonOptions {
   std::string mount_point;  // absolute
   unsigned threads = 0;     // 0: the Session's default
   std::chrono::milliseconds ownership_wait{3000};
+  std::chrono::milliseconds lease{10'000};  // StoreOptions::lease
   bool seals = true;  // moves snapshots into packs by itself, so long after the newest one of a VDI
   std::chrono::milliseconds seal_delay{5000};
   uint64_t cache_bytes = uint64_t{256} << 20;  // of what is read from packs

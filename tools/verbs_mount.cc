@@ -148,6 +148,9 @@ int Unmount(const std::string& mount) {
 
 constexpr unsigned kMaxThreads = 1024;
 constexpr unsigned kMaxOwnershipWaitSeconds = 3600;
+// A tenth of the lease is what a storage may take to show one host's change to another.
+constexpr unsigned kMinLeaseSeconds = 1;
+constexpr unsigned kMaxLeaseSeconds = 3600;
 
 }  // namespace
 
@@ -166,6 +169,12 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
                    "Seconds that an open for writing waits for another owner")
       ->check(CLI::Range(0U, kMaxOwnershipWaitSeconds))
       ->capture_default_str();
+  const auto lease_seconds = std::make_shared<unsigned>(10);
+  mount
+      ->add_option("--lease", *lease_seconds,
+                   "Seconds without a sign of life after which others may take over from this host")
+      ->check(CLI::Range(kMinLeaseSeconds, kMaxLeaseSeconds))
+      ->capture_default_str();
   const auto seal_seconds = std::make_shared<unsigned>(5);
   const auto cache_mebibytes = std::make_shared<unsigned>(256);
   mount
@@ -175,12 +184,14 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
   mount->add_flag("!--no-sealing", options->seals, "Move nothing into packs unless asked to");
   mount->add_option("--cache", *cache_mebibytes, "Memory for what is read from packs, in MiB")
       ->type_name("MIB");
-  SetAction(*mount, invocation, [options, wait_seconds, seal_seconds, cache_mebibytes] {
-    options->seal_delay = std::chrono::seconds(*seal_seconds);
-    options->cache_bytes = uint64_t{*cache_mebibytes} << 20;
-    options->ownership_wait = std::chrono::seconds(*wait_seconds);
-    return Mount(*options);
-  });
+  SetAction(*mount, invocation,
+            [options, wait_seconds, lease_seconds, seal_seconds, cache_mebibytes] {
+              options->seal_delay = std::chrono::seconds(*seal_seconds);
+              options->cache_bytes = uint64_t{*cache_mebibytes} << 20;
+              options->ownership_wait = std::chrono::seconds(*wait_seconds);
+              options->lease = std::chrono::seconds(*lease_seconds);
+              return Mount(*options);
+            });
 
   const auto mount_point = std::make_shared<std::string>();
   CLI::App* unmount =

@@ -75,6 +75,8 @@ TEST_F(UsageTest, WrongCommandLinesAreStatusTwo) {
       {"clone", "web01@monday"},
       {"mount", store()},
       {"mount", store(), mount(), "--threads", "many"},
+      {"mount", store(), mount(), "--lease", "0"},
+      {"mount", store(), mount(), "--lease", "3601"},
       {"init", Path("other"), "--compression", "rar"},
   };
   for (const auto& words : wrong) EXPECT_TRUE(IsRefused(OnStore(words), 2, "--help"));
