@@ -20,7 +20,6 @@ class Rules:
     quick_poll: float
     slow_poll: float
     quick_polling: float  # so long it polls quickly
-    silent_poll: float  # of one that may be dead
     request_poll: float = 0.25  # of its inbox, by each session, and of the answer, by who waits for one
     lane_threads: int = 64  # of a mount, for requests that may wait
 
@@ -39,7 +38,6 @@ def number(file, pattern):
 
 def rules_of_the_code():
     lease = number("snapshots/store.h", r"milliseconds lease\{([\d']+)\}") / 1e3
-    slow = number("metadata/writer_lock.cc", r"kSlowPollInterval\{([\d']+)\}") / 1e3
     return Rules(
         lease=lease,
         beat_every=lease / number("metadata/lease.cc", r"kBeatsPerLease = (\d+);"),
@@ -47,9 +45,8 @@ def rules_of_the_code():
         ownership_wait=number("snapshots/store.h", r"ownership_wait\{([\d']+)\}") / 1e3,
         take_over_wait=number("snapshots/store.h", r"take_over_wait\{([\d']+)\}") / 1e3,
         quick_poll=number("metadata/writer_lock.cc", r"kPollInterval\{([\d']+)\}") / 1e3,
-        slow_poll=slow,
+        slow_poll=number("metadata/writer_lock.cc", r"kSlowPollInterval\{([\d']+)\}") / 1e3,
         quick_polling=number("metadata/writer_lock.cc", r"kQuickPolling\{([\d']+)\}") / 1e3,
-        silent_poll=slow,
         lane_threads=int(number("fuse/operations_table.cc", r"kMaxLaneThreads = (\d+);")))
 
 

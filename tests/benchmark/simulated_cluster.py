@@ -25,8 +25,9 @@ class Violation:
 
 class Cluster:
     """All hosts and all VDIs of one store. `drift`: clocks are by at most so much too fast or slow.
-    `as_before` takes back what docs/scaling.md says was mended: a heartbeat that somebody renames counts
-    as a sign of life, and is not looked at again before a claim."""
+    `as_before` takes back what docs/scaling.md says was mended: that others declare a session dead counts as
+    a sign of life of it; it is claimed from whatever a second look shows; whoever waits for its silence
+    tries ten times a second."""
 
     RETRY_SECONDS = 1.0  # of whoever wants a VDI and was refused
 
@@ -35,8 +36,7 @@ class Cluster:
         self.storage = Storage(self.loop, model)
         self.rules = rules
         self.costs = costs
-        self.renaming_is_a_sign = as_before
-        self.judges_again = not as_before
+        self.as_before = as_before
         self.counts = Counter()
         self.violations = []
         self.take_overs = []
@@ -65,7 +65,7 @@ class Cluster:
 
     def state_of(self, host):
         beat, declared_dead = host.heartbeat.look()
-        return (beat, declared_dead) if self.renaming_is_a_sign else beat
+        return (beat, declared_dead) if self.as_before else beat
 
     def declare_dead(self, host):
         beat, _ = host.heartbeat.newest()

@@ -160,9 +160,11 @@ class Host(Machine):
             if left <= 0:
                 cluster.counts["refused"] += 1
                 return False
-            pause = rules.quick_poll if waited < rules.quick_polling else rules.slow_poll
-            if attempt.owner_may_be_dead and waited >= rules.quick_polling:
-                pause = rules.silent_poll
+            is_quick = waited < rules.quick_polling
+            pause = rules.quick_poll if is_quick else rules.slow_poll
+            if attempt.owner_may_be_dead and (attempt.is_free or not is_quick) and \
+                    not cluster.as_before:
+                pause = max(rules.quick_poll, min(attempt.until_dead, rules.margin))
             yield Sleep(min(pause, left))
         while not self.may_change():
             yield Sleep(rules.slow_poll)
@@ -192,6 +194,8 @@ class Attempt:
         self.host = host
         self.vdi = vdi
         self.owner_may_be_dead = False
+        self.is_free = False  # its lock
+        self.until_dead = 0.0
         self.predecessor = None  # who was succeeded
         self._first_state = None
         self._held = None
@@ -219,12 +223,16 @@ class Attempt:
         self._first_state = self._first_state or (owner, state)
         self.owner_may_be_dead = self._first_state == (owner, state)
         rules = host.cluster.rules
-        is_dead = silent_for >= rules.lease + rules.margin
-        if not is_dead or not self._may_succeed(locked, record):
+        self.is_free = locked
+        self.until_dead = rules.lease + rules.margin - silent_for
+        may_succeed = self._may_succeed(locked, record)
+        if self.until_dead > 0 or not may_succeed:
             if locked:
                 newest.holder = None
             return False
-        done = yield from self._succeed(newest, record, locked, owner)
+        if host.cluster.as_before:
+            state, _ = yield from host.look_at(owner)
+        done = yield from self._succeed(newest, record, locked, owner, state)
         if not done and locked:
             newest.holder = None
         return done
@@ -249,12 +257,8 @@ class Attempt:
                          lambda: file.record.set(record), syncs=1)
         self.host.own(self.vdi, file, record)
 
-    def _succeed(self, file, last, was_free, owner):
+    def _succeed(self, file, last, was_free, owner, state):
         host, vdi, costs = self.host, self.vdi, self.host.cluster.costs
-        rules = host.cluster.rules
-        before, silent_for = yield from host.look_at(owner)
-        if host.cluster.judges_again and silent_for < rules.lease + rules.margin:
-            return False
         record = Record(last.epoch + 1, host.number, False)
         ours = file
         if was_free:
@@ -264,11 +268,11 @@ class Attempt:
                                     lambda: self._make_newer(file, record), syncs=2)
             if ours is None:
                 return False
-        yield Sleep(rules.margin)
+        yield Sleep(host.cluster.rules.margin)
         after, _ = yield from host.look_at(owner)
         is_alone = yield Operations("lock", costs.list_locks,
                                     lambda: self._is_alone(file, ours, last))
-        if after != before or not is_alone:
+        if after != state or not is_alone:
             host.cluster.counts["withdrawn"] += 1
             if was_free:
                 yield Operations("lock", costs.write_record,
