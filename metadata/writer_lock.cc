@@ -91,18 +91,25 @@ class WriterLock::Acquisition {
   const Failure& refusal() const { return *refusal_; }
   // Its owner has not been heard of since the first attempt: waiting may show that it is dead.
   bool may_be_dead() const { return silent_; }
+  // Then: whether its lock is free, so that it will not be let go of, and how long the next attempt may
+  // wait. That is a margin, because it may be let go of or heard of before it is certain to be dead.
+  bool is_free() const { return is_free_; }
+  std::chrono::nanoseconds patience() const {
+    return std::clamp<std::chrono::nanoseconds>(until_dead_, kPollInterval, margin_);
+  }
 
  private:
   enum class Verdict { kClean, kDiedHere, kBrokenElsewhere, kUnknown };
 
   Result<Verdict> Judge(const std::optional<LockRecord>& record) const;
-  // True once the record's session is known to be dead.
-  Result<bool> IsDead(const LockRecord& record);
+  // The last state of its heartbeat, once the record's session is known to be dead.
+  Result<std::optional<std::string>> StateOfTheDead(const LockRecord& record);
   Result<std::unique_ptr<WriterLock>> Take(uint64_t number, std::unique_ptr<File> file,
                                            const LockRecord& last, Predecessor predecessor);
-  // The owner is known to be dead. `file` is its lock file if its lock is free, else null.
+  // The owner is dead if its heartbeat is still in the state by which it was taken for that. `file` is
+  // its lock file if its lock is free, else null.
   Result<std::unique_ptr<WriterLock>> Succeed(uint64_t number, std::unique_ptr<File> file,
-                                              const LockRecord& last);
+                                              const LockRecord& last, const std::string& state);
   Result<bool> IsAlone(uint64_t number, bool was_free, const LockRecord& last);
   bool IsHeldForGood(const LockRecord& last, bool is_held);
   std::unique_ptr<WriterLock> Made(uint64_t number, std::unique_ptr<File> file,
@@ -117,6 +124,9 @@ class WriterLock::Acquisition {
   std::optional<Failure> refusal_;
   std::optional<std::string> first_state_;  // of the owner's heartbeat, with the session's name
   bool silent_ = false;
+  bool is_free_ = false;
+  std::chrono::nanoseconds until_dead_{0};
+  std::chrono::nanoseconds margin_ = kPollInterval;
   std::optional<LockRecord> held_;  // the record in the file whose lock another handle has
   Clock::time_point held_since_;
 };
@@ -137,14 +147,18 @@ Result<WriterLock::Acquisition::Verdict> WriterLock::Acquisition::Judge(
   return record->broken ? Verdict::kBrokenElsewhere : Verdict::kUnknown;
 }
 
-Result<bool> WriterLock::Acquisition::IsDead(const LockRecord& record) {
+Result<std::optional<std::string>> WriterLock::Acquisition::StateOfTheDead(
+    const LockRecord& record) {
   QUOIN_ASSIGN(const SessionWatch::Sight sight,
                succession_->watch.Look(record.host, record.session));
   const std::string state = StoreLayout::SessionName(record.host, record.session) + sight.state;
   if (!first_state_) first_state_ = state;
   silent_ = *first_state_ == state;
   const std::chrono::milliseconds lease = LeaseOf(record);
-  return sight.silent_for >= lease + LeaseMargin(lease);
+  margin_ = std::max<std::chrono::nanoseconds>(LeaseMargin(lease), kPollInterval);
+  until_dead_ = lease + LeaseMargin(lease) - sight.silent_for;
+  if (until_dead_.count() > 0) return std::optional<std::string>();
+  return std::optional<std::string>(sight.state);
 }
 
 LockRecord WriterLock::Acquisition::OurRecord(const LockRecord& last,
@@ -184,9 +198,8 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Take(uint64_t numbe
 
 Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t number,
                                                                      std::unique_ptr<File> file,
-                                                                     const LockRecord& last) {
-  SessionWatch& watch = succession_->watch;
-  QUOIN_ASSIGN(const SessionWatch::Sight before, watch.Look(last.host, last.session));
+                                                                     const LockRecord& last,
+                                                                     const std::string& state) {
   const LockRecord record = OurRecord(last, Predecessor::kDiedElsewhere);
   const bool was_free = file != nullptr;
   const uint64_t ours = was_free ? number : number + 1;
@@ -197,9 +210,9 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t nu
     if (file == nullptr) return std::unique_ptr<WriterLock>();
   }
   std::this_thread::sleep_for(LeaseMargin(LeaseOf(last)));
-  const Result<SessionWatch::Sight> after = watch.Look(last.host, last.session);
+  const Result<SessionWatch::Sight> after = succession_->watch.Look(last.host, last.session);
   const Result<bool> is_alone = IsAlone(number, was_free, last);
-  if (!after || after->state != before.state || !is_alone || !*is_alone) {
+  if (!after || after->state != state || !is_alone || !*is_alone) {
     // It is alive after all, and has seen our claim or will not have to; or another host claims it too.
     const Status withdrawn =
         was_free ? WriteLockRecord(*file, last)
@@ -272,14 +285,15 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Try() {
                     fmt::format("if {} is dead: {}", last->host_name, BreakHint(name_)));
     if (succession_ == nullptr) return nullptr;
   }
-  QUOIN_ASSIGN(const bool is_dead, IsDead(*last));
+  QUOIN_ASSIGN(const std::optional<std::string> state, StateOfTheDead(*last));
   const bool is_held = opened.file == nullptr;
+  is_free_ = !is_held;
   const bool is_held_for_good = IsHeldForGood(*last, is_held);
-  if (!is_dead || (is_held && !is_held_for_good)) return nullptr;
+  if (!state || (is_held && !is_held_for_good)) return nullptr;
   if (last->epoch >= kMaxEpoch) {
     return Fail(ErrorCode::kTooLarge, fmt::format("{}: its epochs are used up", CannotOpen(name_)));
   }
-  return Succeed(number, std::move(opened.file), *last);
+  return Succeed(number, std::move(opened.file), *last, *state);
 }
 
 WriterLock::WriterLock(FileSystem& file_system, std::string folder, uint64_t number,
@@ -307,7 +321,11 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
     const Clock::time_point now = Clock::now();
     const Clock::time_point end = acquisition.may_be_dead() ? last_deadline : deadline;
     if (now >= end) return acquisition.refusal();
-    const Clock::duration pause = now - begin < kQuickPolling ? kPollInterval : kSlowPollInterval;
+    const bool is_quick = now - begin < kQuickPolling;
+    Clock::duration pause = is_quick ? kPollInterval : kSlowPollInterval;
+    if (acquisition.may_be_dead() && (acquisition.is_free() || !is_quick)) {
+      pause = acquisition.patience();
+    }
     std::this_thread::sleep_for(std::min(pause, end - now));
   }
 }

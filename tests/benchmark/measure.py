@@ -19,11 +19,12 @@ class BenchmarkError(Exception):
     """Something the benchmark needs did not work; the message says what and why."""
 
 
-def run(*command, limit_seconds=COMMAND_LIMIT_SECONDS):
-    """Runs a command to its end and returns what it printed."""
+def run(*command, limit_seconds=COMMAND_LIMIT_SECONDS, environment=None):
+    """Runs a command to its end and returns what it printed. `environment` is added to ours."""
     try:
         done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=limit_seconds, check=False)
+                              capture_output=True, text=True, timeout=limit_seconds, check=False,
+                              env={**os.environ, **(environment or {})})
     except FileNotFoundError as error:
         raise BenchmarkError(f"cannot run {command[0]}: no such program") from error
     except subprocess.TimeoutExpired as error:

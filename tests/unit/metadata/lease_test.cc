@@ -133,6 +133,28 @@ TEST_F(LeaseTest, ASessionThatWasDeclaredDeadNoticesThoughItsClockStoodStill) {
   });
 }
 
+// Others say so, not the session: whoever waits for its silence need not begin anew.
+TEST_F(LeaseTest, ToBeDeclaredDeadIsNoSignOfLife) {
+  const HostIdentity self = SessionOf(1);
+  const std::string folder = layout_.Session(self.host, self.session);
+  ASSERT_OK(fs_.MakeDirectory(layout_.Hosts()));
+  ASSERT_OK(fs_.MakeDirectory(folder));
+  WriteBytes(fs_, StoreLayout::Heartbeat(folder), "a beat");
+  SessionWatch watch(fs_, layout_);
+  ASSERT_OK_AND_ASSIGN(const auto before, watch.Look(self.host, self.session));
+  ASSERT_OK(DeclareDead(fs_, layout_, self.host, self.session));
+  std::this_thread::sleep_for(milliseconds(30));
+  ASSERT_OK_AND_ASSIGN(const auto after, watch.Look(self.host, self.session));
+  EXPECT_TRUE(after.declared_dead);
+  EXPECT_EQ(after.state, before.state);
+  EXPECT_GE(after.silent_for, milliseconds(30));
+  // Its next heartbeat is one.
+  WriteBytes(fs_, StoreLayout::Heartbeat(folder), "another beat");
+  ASSERT_OK_AND_ASSIGN(const auto alive, watch.Look(self.host, self.session));
+  EXPECT_FALSE(alive.declared_dead);
+  EXPECT_NE(alive.state, before.state);
+}
+
 TEST_F(LeaseTest, WhoWaitsWhenItEndsIsRefused) {
   Lease& lease = Begin(SessionOf(1), milliseconds(200));
   fs_.Plan({.mode = FaultMode::kErrors, .only_path_part = "heartbeat"});

@@ -172,6 +172,74 @@ TEST_F(SuccessionTest, AnOwnerThatComesBackWhileItIsBeingSucceededKeepsTheLock) 
   }
 }
 
+// It comes back after the look that showed it silent for long enough, and before the claim. Whoever claims
+// may be held up so long that it has looked for claims already.
+TEST_F(SuccessionTest, AnOwnerThatComesBackJustBeforeTheClaimKeepsTheLock) {
+  old_lock_.reset();
+  Beat();
+  const std::string before = ReadBytes(fs_, "/vdi/writer.lock");
+  Host next(fs_, 1, kLong, milliseconds(0));
+  EXPECT_ERROR(kBusy, next.Acquire());  // the first look
+  std::this_thread::sleep_for(2 * kShort);
+  int looks = 0;
+  bool has_come_back = false;
+  fs_.SetObserver([&](Call call, const std::string& path) {
+    if (has_come_back) return;
+    looks += call == Call::kOpen && path == Heartbeat();
+    const bool is_claim = call == Call::kWrite && path == "/vdi/writer.lock";
+    if (looks < 2 && !is_claim) return;
+    has_come_back = true;
+    Beat();
+  });
+  EXPECT_ERROR(kBusy, next.Acquire());
+  fs_.SetObserver(nullptr);
+  EXPECT_TRUE(has_come_back);
+  EXPECT_EQ(ReadBytes(fs_, "/vdi/writer.lock"), before);
+}
+
+// A host that died had many.
+TEST_F(SuccessionTest, AllThatASilentOwnerHadIsHadAfterOneWait) {
+  constexpr int kVdis = 4;
+  old_lock_.reset();
+  Beat();
+  for (int i = 0; i < kVdis; ++i) {
+    const std::string folder = "/vdi" + std::to_string(i);
+    ASSERT_OK(fs_.MakeDirectory(folder));
+    WriteBytes(fs_, folder + "/writer.lock", ReadBytes(fs_, "/vdi/writer.lock"));
+  }
+  Host next(fs_, 1, kLong, kPatient);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kVdis; ++i) {
+    threads.emplace_back([&, i] {
+      std::this_thread::sleep_for(i * milliseconds(5));  // not all claim at the same moment
+      EXPECT_OK(WriterLock::Acquire(fs_, "/vdi" + std::to_string(i), "db02", next.self,
+                                    milliseconds(0), &next.succession));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Each attempt costs the storage two dozen operations, and a host that died may have had hundreds of VDIs.
+TEST_F(SuccessionTest, WhoeverWaitsForADeadOwnerAsksRarely) {
+  constexpr milliseconds kLease{1000};
+  ASSERT_OK(fs_.MakeDirectory("/db02"));
+  WriteBytes(fs_, "/db02/writer.lock", "");
+  Host dead(fs_, 4, kLease, milliseconds(0));
+  const auto acquire = [&](Host& host) {
+    return WriterLock::Acquire(fs_, "/db02", "db02", host.self, milliseconds(0), &host.succession);
+  };
+  ASSERT_OK(acquire(dead));  // its process goes without a word
+  dead.lease.End();
+  std::atomic<int> attempts = 0;
+  fs_.SetObserver([&](Call call, const std::string& path) {
+    attempts += call == Call::kOpen && path == "/db02/writer.lock";
+  });
+  Host next(fs_, 1, kLong, kPatient);
+  ASSERT_OK(acquire(next));
+  fs_.SetObserver(nullptr);
+  EXPECT_LE(attempts, 14);  // one in each tenth of the lease
+}
+
 class SuccessionRaceTest : public SuccessionTest, public ::testing::WithParamInterface<bool> {};
 
 TEST_P(SuccessionRaceTest, OfManyWhoSucceedAtOnceOneWins) {
