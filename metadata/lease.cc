@@ -40,15 +40,15 @@ void RemoveSession(FileSystem& file_system, const std::string& folder) {
 
 }  // namespace
 
-int64_t Lease::Now() { return BootTime().count(); }
-
 Lease::Lease(FileSystem& file_system, const StoreLayout& layout, const HostIdentity& self,
-             std::chrono::milliseconds duration, std::function<void()> after_lapse)
+             std::chrono::milliseconds duration, std::function<void()> after_lapse,
+             MonotonicClock& clock)
     : file_system_(file_system),
       layout_(layout),
       folder_(layout.Session(self.host, self.session)),
       duration_(duration),
-      after_lapse_(std::move(after_lapse)) {
+      after_lapse_(std::move(after_lapse)),
+      clock_(clock) {
   record_.host = self.host;
   record_.host_name = self.host_name;
   record_.boot = self.boot;
@@ -81,7 +81,7 @@ void Lease::End() {
     MutexLock lock(mutex_);
     if (!begun_) return;
     ending_ = true;
-    changed_.NotifyAll();
+    clock_.NotifyAll(changed_);
   }
   thread_.join();
   RemoveSession(file_system_, folder_);
@@ -183,7 +183,7 @@ bool Lease::Sleep(std::chrono::nanoseconds time) {
   while (!ending_) {
     const int64_t left = end - Now();
     if (left <= 0) return true;
-    changed_.WaitFor(mutex_, std::chrono::nanoseconds(left));
+    clock_.WaitFor(changed_, mutex_, std::chrono::nanoseconds(left));
   }
   return false;
 }
@@ -219,7 +219,7 @@ void Lease::Run() {
     lapsed = false;
     MutexLock lock(mutex_);
     valid_until_ns_.store(begin + lease, std::memory_order_release);
-    changed_.NotifyAll();
+    clock_.NotifyAll(changed_);
   }
 }
 
@@ -231,7 +231,7 @@ Status Lease::Wait() {
                   "the storage could not be reached for longer than the lease, and this host must "
                   "suppose that it owns nothing any more");
     }
-    changed_.WaitFor(mutex_, LeaseMargin(duration_));
+    clock_.WaitFor(changed_, mutex_, LeaseMargin(duration_));
   }
   return {};
 }

@@ -26,6 +26,7 @@
 
 #include "blockstore/base/fence.h"
 #include "blockstore/base/file_system.h"
+#include "blockstore/base/monotonic_clock.h"
 #include "blockstore/base/mutex.h"
 #include "metadata/host.h"
 #include "metadata/host_record.h"
@@ -38,7 +39,8 @@ class Lease final : public Fence {
   // `file_system` is the storage itself, not fenced. `after_lapse` is called by the lease's own thread,
   // with no lock held.
   Lease(FileSystem& file_system, const StoreLayout& layout, const HostIdentity& self,
-        std::chrono::milliseconds duration, std::function<void()> after_lapse);
+        std::chrono::milliseconds duration, std::function<void()> after_lapse,
+        MonotonicClock& clock = SystemClock());
   ~Lease() override;
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
@@ -58,10 +60,11 @@ class Lease final : public Fence {
   // How often it has lapsed. What is owned since before a lapse must be looked at (after_lapse does).
   uint64_t lapses() const { return lapses_.load(std::memory_order_acquire); }
   std::chrono::milliseconds duration() const { return duration_; }
+  MonotonicClock& clock() const { return clock_; }
 
  private:
   static constexpr int64_t kNotBegun = INT64_MAX;
-  static int64_t Now();
+  int64_t Now() const { return clock_.Now().count(); }
 
   Status Wait() QUOIN_EXCLUDES(mutex_);
   void Run() QUOIN_EXCLUDES(mutex_);
@@ -79,6 +82,7 @@ class Lease final : public Fence {
   const std::string folder_;
   const std::chrono::milliseconds duration_;
   const std::function<void()> after_lapse_;
+  MonotonicClock& clock_;
 
   std::atomic<int64_t> valid_until_ns_{kNotBegun};
   std::atomic<uint64_t> lapses_{0};

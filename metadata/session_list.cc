@@ -4,9 +4,9 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <thread>
 #include <tuple>
 
+#include "blockstore/base/monotonic_clock.h"
 #include "metadata/session_watch.h"
 
 namespace quoin {
@@ -60,10 +60,11 @@ Result<std::vector<ListedSession>> ListSessions(FileSystem& file_system, const S
       listed.life = SessionLife::kDead;
     }
   }
-  const std::chrono::nanoseconds begin = BootTime();
+  MonotonicClock& clock = SystemClock();
+  const std::chrono::nanoseconds begin = clock.Now();
   for (bool waits = true; waits;) {
     waits = false;
-    const std::chrono::nanoseconds passed = BootTime() - begin;
+    const std::chrono::nanoseconds passed = clock.Now() - begin;
     for (ListedSession& listed : sessions) {
       if (listed.life != SessionLife::kSilent) continue;
       const Result<SessionWatch::Sight> sight =
@@ -79,7 +80,7 @@ Result<std::vector<ListedSession>> ListSessions(FileSystem& file_system, const S
                                       patience, OverdueAfter(listed.record));
       }
     }
-    if (waits) std::this_thread::sleep_for(kLookEvery);
+    if (waits) clock.SleepFor(kLookEvery);
   }
   std::sort(sessions.begin(), sessions.end(), [](const ListedSession& a, const ListedSession& b) {
     return std::tie(a.record.host_name, a.record.since_s, a.record.session) <

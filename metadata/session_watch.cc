@@ -1,21 +1,13 @@
 #include "metadata/session_watch.h"
 
-#include <time.h>
-
 #include "blockstore/base/atomic_file.h"
 #include "blockstore/base/block.h"
 
 namespace quoin {
 
-std::chrono::nanoseconds BootTime() {
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-}
-
 Result<SessionWatch::Sight> SessionWatch::Look(const Id& host, const Id& session) {
   const std::string folder = layout_.Session(host, session);
-  const std::chrono::nanoseconds before = BootTime();
+  const std::chrono::nanoseconds before = clock_.Now();
   Sight sight;
   const auto read = [&](const std::string& path) {
     return ReadWholeFile(file_system_, path, 2 * kSectorBytes);
@@ -35,7 +27,7 @@ Result<SessionWatch::Sight> SessionWatch::Look(const Id& host, const Id& session
   } else {
     return Failure(bytes.error());
   }
-  const std::chrono::nanoseconds after = BootTime();
+  const std::chrono::nanoseconds after = clock_.Now();
   MutexLock lock(mutex_);
   if (seen_.size() >= kMaxSessions) seen_.clear();  // they are waited for anew
   Seen& seen = seen_[{host, session}];

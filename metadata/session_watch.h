@@ -15,6 +15,7 @@
 
 #include "blockstore/base/file_system.h"
 #include "blockstore/base/id.h"
+#include "blockstore/base/monotonic_clock.h"
 #include "blockstore/base/mutex.h"
 #include "metadata/host_record.h"
 #include "metadata/store_layout.h"
@@ -31,13 +32,11 @@ constexpr std::chrono::milliseconds LeaseMargin(std::chrono::milliseconds lease)
 // Of a session of which nothing else is known.
 inline constexpr std::chrono::milliseconds kDefaultLease{10'000};
 
-// A clock that goes on while the machine sleeps.
-std::chrono::nanoseconds BootTime();
-
 class SessionWatch {
  public:
-  SessionWatch(FileSystem& file_system, const StoreLayout& layout)
-      : file_system_(file_system), layout_(layout) {}
+  SessionWatch(FileSystem& file_system, const StoreLayout& layout,
+               MonotonicClock& clock = SystemClock())
+      : file_system_(file_system), layout_(layout), clock_(clock) {}
 
   struct Sight {
     // Seen without a change, from after one look to before another.
@@ -61,6 +60,7 @@ class SessionWatch {
 
   FileSystem& file_system_;
   const StoreLayout layout_;
+  MonotonicClock& clock_;
   Mutex mutex_{LockRank::kLeaf};
   std::map<std::pair<Id, Id>, Seen> seen_ QUOIN_GUARDED_BY(mutex_);
 };

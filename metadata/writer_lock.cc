@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <thread>
 #include <utility>
 
 #include "blockstore/base/block.h"
@@ -15,7 +14,7 @@
 namespace quoin {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
 
 constexpr std::chrono::milliseconds kPollInterval{20};
 // Once a holder has not let go for a second, it is not just on its way.
@@ -79,12 +78,13 @@ std::chrono::milliseconds LeaseOf(const LockRecord& record) {
 class WriterLock::Acquisition {
  public:
   Acquisition(FileSystem& file_system, const std::string& vdi_folder, const std::string& vdi_name,
-              const HostIdentity& self, const Succession* succession)
+              const HostIdentity& self, const Succession* succession, MonotonicClock& clock)
       : file_system_(file_system),
         folder_(vdi_folder),
         name_(vdi_name),
         self_(self),
-        succession_(succession) {}
+        succession_(succession),
+        clock_(clock) {}
 
   // Null if it cannot be had yet; refusal() says why.
   Result<std::unique_ptr<WriterLock>> Try();
@@ -121,6 +121,7 @@ class WriterLock::Acquisition {
   const std::string& name_;
   const HostIdentity& self_;
   const Succession* const succession_;
+  MonotonicClock& clock_;
   std::optional<Failure> refusal_;
   std::optional<std::string> first_state_;  // of the owner's heartbeat, with the session's name
   bool silent_ = false;
@@ -128,7 +129,7 @@ class WriterLock::Acquisition {
   std::chrono::nanoseconds until_dead_{0};
   std::chrono::nanoseconds margin_ = kPollInterval;
   std::optional<LockRecord> held_;  // the record in the file whose lock another handle has
-  Clock::time_point held_since_;
+  nanoseconds held_since_{0};
 };
 
 Result<WriterLock::Acquisition::Verdict> WriterLock::Acquisition::Judge(
@@ -209,7 +210,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t nu
     QUOIN_ASSIGN(file, MakeNewerLockFile(file_system_, folder_, ours, record));
     if (file == nullptr) return std::unique_ptr<WriterLock>();
   }
-  std::this_thread::sleep_for(LeaseMargin(LeaseOf(last)));
+  clock_.SleepFor(LeaseMargin(LeaseOf(last)));
   const Result<SessionWatch::Sight> after = succession_->watch.Look(last.host, last.session);
   const Result<bool> is_alone = IsAlone(number, was_free, last);
   if (!after || after->state != state || !is_alone || !*is_alone) {
@@ -250,10 +251,10 @@ Result<bool> WriterLock::Acquisition::IsAlone(uint64_t number, bool was_free,
 bool WriterLock::Acquisition::IsHeldForGood(const LockRecord& last, bool is_held) {
   if (!is_held || held_ != last) {
     held_ = is_held ? std::optional(last) : std::nullopt;
-    held_since_ = Clock::now();
+    held_since_ = clock_.Now();
     return false;
   }
-  return Clock::now() - held_since_ >= 2 * LeaseMargin(LeaseOf(last));
+  return clock_.Now() - held_since_ >= 2 * LeaseMargin(LeaseOf(last));
 }
 
 Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Try() {
@@ -310,23 +311,24 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
                                                         const HostIdentity& self,
                                                         std::chrono::milliseconds wait,
                                                         const Succession* succession) {
-  Acquisition acquisition(file_system, vdi_folder, vdi_name, self, succession);
-  const Clock::time_point begin = Clock::now();
-  const Clock::time_point deadline = begin + wait;
-  const Clock::time_point last_deadline =
+  MonotonicClock& clock = succession == nullptr ? SystemClock() : succession->lease.clock();
+  Acquisition acquisition(file_system, vdi_folder, vdi_name, self, succession, clock);
+  const nanoseconds begin = clock.Now();
+  const nanoseconds deadline = begin + wait;
+  const nanoseconds last_deadline =
       begin + std::max(wait, succession == nullptr ? wait : succession->wait);
   while (true) {
     QUOIN_ASSIGN(std::unique_ptr<WriterLock> lock, acquisition.Try());
     if (lock != nullptr) return lock;
-    const Clock::time_point now = Clock::now();
-    const Clock::time_point end = acquisition.may_be_dead() ? last_deadline : deadline;
+    const nanoseconds now = clock.Now();
+    const nanoseconds end = acquisition.may_be_dead() ? last_deadline : deadline;
     if (now >= end) return acquisition.refusal();
     const bool is_quick = now - begin < kQuickPolling;
-    Clock::duration pause = is_quick ? kPollInterval : kSlowPollInterval;
+    nanoseconds pause = is_quick ? kPollInterval : kSlowPollInterval;
     if (acquisition.may_be_dead() && (acquisition.is_free() || !is_quick)) {
       pause = acquisition.patience();
     }
-    std::this_thread::sleep_for(std::min(pause, end - now));
+    clock.SleepFor(std::min(pause, end - now));
   }
 }
 

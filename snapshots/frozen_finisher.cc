@@ -5,8 +5,20 @@
 #include "snapshots/vdi.h"
 
 namespace quoin {
+namespace {
 
-FrozenFinisher::FrozenFinisher() : thread_([this] { Run(); }) {}
+void Finish(Vdi& vdi) {
+  if (const Status finished = vdi.FinishFrozen(); !finished) {
+    spdlog::warn("vdi {}: frozen layers are not published yet: {}", vdi.id().ToString(),
+                 finished.error().what);
+  }
+}
+
+}  // namespace
+
+FrozenFinisher::FrozenFinisher(bool in_background) : in_background_(in_background) {
+  if (in_background) thread_ = std::thread([this] { Run(); });
+}
 
 void FrozenFinisher::Stop() {
   {
@@ -18,6 +30,10 @@ void FrozenFinisher::Stop() {
 }
 
 void FrozenFinisher::Add(std::weak_ptr<Vdi> vdi) {
+  if (!in_background_) {
+    if (const std::shared_ptr<Vdi> present = vdi.lock()) Finish(*present);
+    return;
+  }
   MutexLock lock(mutex_);
   queue_.push_back(std::move(vdi));
   changed_.NotifyAll();
@@ -33,11 +49,7 @@ void FrozenFinisher::Run() {
       vdi = queue_.front().lock();
       queue_.pop_front();
     }
-    if (vdi == nullptr) continue;
-    if (const Status finished = vdi->FinishFrozen(); !finished) {
-      spdlog::warn("vdi {}: frozen layers are not published yet: {}", vdi->id().ToString(),
-                   finished.error().what);
-    }
+    if (vdi != nullptr) Finish(*vdi);
   }
 }
 

@@ -20,6 +20,7 @@
 
 #include "blockstore/base/file_system.h"
 #include "blockstore/base/id.h"
+#include "blockstore/base/monotonic_clock.h"
 #include "metadata/host.h"
 #include "metadata/names.h"
 #include "metadata/superblock.h"
@@ -28,8 +29,8 @@
 #include "snapshots/cluster_report.h"
 #include "snapshots/collect_report.h"
 #include "snapshots/image.h"
-#include "snapshots/seal_counts.h"
 #include "snapshots/scrub_report.h"
+#include "snapshots/seal_counts.h"
 #include "snapshots/space_report.h"
 #include "snapshots/store_activity.h"
 
@@ -70,6 +71,10 @@ struct StoreOptions {
   // After so long without a writer, what a VDI that has snapshots or an origin holds is sealed too.
   std::chrono::milliseconds idle_seal_delay{600'000};
   size_t seal_threads = 2;
+  // Finishes frozen layers after a snapshot was answered; if not, before.
+  bool finishes_in_background = true;
+  // By which leases and waits for other owners go.
+  MonotonicClock* clock = &SystemClock();
 };
 
 // What stat, `quoin ls -l` and `quoin info` tell of a VDI.

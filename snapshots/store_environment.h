@@ -36,15 +36,16 @@ struct StoreEnvironment {
         layout(root, identity.session.ToString()),
         self(std::move(identity)),
         options(store_options),
-        lease(fs, layout, self, store_options.lease, std::move(after_lapse)),
+        lease(fs, layout, self, store_options.lease, std::move(after_lapse), *store_options.clock),
         fenced(fs, lease),
-        sessions(fs, layout),
+        sessions(fs, layout, *store_options.clock),
         names(file_system, layout),
         layer_cache(file_system),
         frames(store_options.frame_cache_bytes),
         nodes(store_options.node_cache_bytes),
         packs(file_system, layout.Packs(), frames),
-        copies(packs, [this] { return Index(); }) {
+        copies(packs, [this] { return Index(); }),
+        finisher(store_options.finishes_in_background) {
     packs.SetHealer([this](const Digest& digest, const SlotLocation& damaged) {
       return copies.Find(digest, damaged);
     });
