@@ -56,7 +56,6 @@ class Cluster:
     def end(self):
         for host in self.hosts:
             host.power_off()
-        self.storage.stop()
 
 
 class ClusterTest(unittest.TestCase):

@@ -37,10 +37,6 @@ class GlusterStorage(Storage):
     name = "gluster"
     programs = ("glusterd", "gluster", "glusterfs")
 
-    def __init__(self, folder, address):
-        super().__init__(folder, address)
-        self._server = None
-
     def start(self):
         # glusterd's state, sockets and logs; all of it is in these places alone.
         for place in ("/var/lib/glusterd", "/run", "/var/log/glusterfs"):
@@ -48,7 +44,7 @@ class GlusterStorage(Storage):
         pathlib.Path("/run/gluster").mkdir()
         brick = self.folder / "brick"
         brick.mkdir()
-        self._server = subprocess.Popen(
+        self.server = subprocess.Popen(
             ["glusterd", "--no-daemon", f"--log-file={self.folder}/glusterd.log"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: succeeds("gluster", "--mode=script", "volume", "list"),
@@ -64,12 +60,6 @@ class GlusterStorage(Storage):
             return run("gluster", "--mode=script", *words)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{last_lines(self.folder / 'glusterd.log')}") from error
-
-    def stop(self):
-        if self._server is None:
-            return
-        self._server.terminate()
-        self._server.wait(10)
 
     def mount(self, host, mount_point):
         log = host.folder / "glusterfs.log"

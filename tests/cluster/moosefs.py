@@ -5,9 +5,8 @@ wrote. So it is the storage on which quoin has only its own care to rely on.
 """
 
 import pathlib
-import subprocess
 
-from programs import last_lines, run, succeeds, wait_until
+from programs import run, wait_until
 from storage import Storage, refresh_folder
 
 _START_LIMIT_SECONDS = 60
@@ -57,20 +56,7 @@ CSSERV_LISTEN_HOST = {self.address}
         return path
 
     def _start(self, program, configuration):
-        try:
-            run(program, "-c", self._file(program, configuration), "start")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{last_lines(pathlib.Path('/var/log/syslog'))}") from error
-
-    def stop(self):
-        for program in ("mfschunkserver", "mfsmaster"):
-            configuration = self.folder / f"{program}.cfg"
-            if not configuration.exists():
-                continue
-            try:
-                run(program, "-c", configuration, "stop", allowed=range(256))
-            except subprocess.TimeoutExpired:
-                print(f"{program} does not stop; it ends with the test's namespaces", flush=True)
+        run(program, "-c", self._file(program, configuration), "start")
 
     def mount(self, host, mount_point):
         host.run("mfsmount", "-H", self.address, mount_point, "-o",

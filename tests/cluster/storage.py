@@ -23,10 +23,7 @@ class Storage:
         folder.mkdir()
 
     def start(self):
-        """Returns when the storage can be mounted."""
-
-    def stop(self):
-        """Ends the servers. Hosts have let go of it before, or are dead."""
+        """Returns when the storage can be mounted. Servers end with the test's namespaces."""
 
     def mount(self, host, mount_point):
         """Mounts it on a host; returns when it can be used there."""
