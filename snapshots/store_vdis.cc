@@ -205,7 +205,7 @@ Result<VdiState> Store::Shared::SharedState(Store& store, const Id& id) {
   if (const std::shared_ptr<Vdi> open = FindOpen(id)) {
     QUOIN_TRY(open->FinishFrozen());
     MutexLock lock(open->state_mutex_);
-    if (open->database_ != nullptr) return open->PublishableState();
+    if (open->knows_state()) return open->PublishableState();
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, PublishedState(store, id));
   return found->state;
@@ -239,7 +239,7 @@ Result<VdiInfo> Store::Describe(const Id& id) {
       info.open_handles = open->writers_ + open->readers_;
     }
     MutexLock lock(open->state_mutex_);
-    if (open->database_ != nullptr) {
+    if (open->knows_state()) {
       live = true;
       take(open->state_);
       info.size_bytes = open->size_bytes();

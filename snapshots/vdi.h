@@ -132,6 +132,10 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
       QUOIN_REQUIRES(state_mutex_);
   VdiState PublishableState() const QUOIN_REQUIRES(state_mutex_);
   Status RequireOwner() const QUOIN_REQUIRES(state_mutex_);
+  // state_ is what counts: it is ours, and no other host has taken over since.
+  bool knows_state() const QUOIN_REQUIRES(state_mutex_) {
+    return database_ != nullptr && !lost_.load(std::memory_order_acquire);
+  }
   Status CheckWritable() const;
   // What this process owns may be read and changed while its lease lasts; waits for it if need be.
   Status CheckLease() const {
