@@ -52,6 +52,16 @@ class Host:
         self._plug_in()
         self.cluster.storage.mount(self, self.shared)
 
+    def make_ready(self):
+        """Mends what a test that failed has left: the host is on, connected, and its daemon runs."""
+        if self._first is None:
+            self.boot()
+        self.heal()
+        if self.daemon is not None:
+            self.resume_daemon()
+        if self.daemon is None or self.daemon.poll() is not None:
+            self.start_daemon()
+
     def _has_own_namespaces(self, pid):
         kinds = ("net", "mnt", "uts")
         return all(os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")

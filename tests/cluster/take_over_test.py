@@ -31,12 +31,17 @@ BOUND_SECONDS = SILENCE_SECONDS + LOOKS_SECONDS + WORK_SECONDS
 LOST = {errno.ESTALE, errno.EIO, errno.EBADF, errno.EBADFD, errno.ENOTCONN, errno.ESHUTDOWN,
         errno.ECONNABORTED}
 ZOMBIE_GENERATION = 99
+# By then GlusterFS has closed the connection of a host that is cut off, and freed its locks (21 s were
+# measured).
+GIVEN_UP_SECONDS = 25
+MOOSE_WAITS = "what a host that vanished was writing cannot be read on MooseFS for two minutes"
 
 
 class TakeOver(ClusterTest):
     """Each test has a VDI of its own; `shadow` is what it may hold."""
 
     def setUp(self):
+        self.first.make_ready()
         self.name = self._testMethodName.removeprefix("test_")
         self.shadow = Shadow(BLOCKS)
         self.owner = self.first.acts()
@@ -176,6 +181,8 @@ class TakeOver(ClusterTest):
             self.assert_first_host_recovers(owner)
 
     def test_host_lost_power(self):
+        if options.storage.name == "moosefs":
+            self.skipTest(MOOSE_WAITS)
         self.write_until_fault(self.first.power_off)
         self.take_over()
         self.first.boot()
@@ -194,10 +201,20 @@ class TakeOver(ClusterTest):
         self.assert_first_host_recovers(self.owner)
 
     def test_network_cut(self):
-        if options.storage.name != "gluster":
-            self.skipTest("there is no network, or no end of the other host's waiting for it")
+        # The connection outlives so short a cut: what was under way arrives after the take-over.
+        self.cut_and_heal(away_seconds=0)
+
+    def test_network_cut_until_the_storage_gave_the_host_up(self):
+        self.cut_and_heal(away_seconds=GIVEN_UP_SECONDS)
+
+    def cut_and_heal(self, away_seconds):
+        if options.storage.name == "moosefs":
+            self.skipTest(MOOSE_WAITS)
+        if not self.cluster.storage.has_network:
+            self.skipTest("there is no network between the hosts")
         self.write_until_fault(self.first.cut)
         self.take_over()
+        time.sleep(max(0, self.silent_since + away_seconds - time.monotonic()))
         self.back_since = time.monotonic()
         self.first.heal()
         self.assert_stream_fails()
