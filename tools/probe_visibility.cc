@@ -13,6 +13,7 @@
 #include <functional>
 #include <thread>
 
+#include "blockstore/base/block.h"
 #include "metadata/session_watch.h"
 #include "tools/local_socket.h"
 #include "tools/probe_processes.h"
@@ -24,7 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 5;
-constexpr size_t kSectorBytes = 512;
 constexpr std::chrono::milliseconds kLimit = LeaseMargin(kDefaultLease);
 constexpr std::chrono::milliseconds kPatience = 3 * kLimit;
 constexpr std::chrono::milliseconds kReplyPatience = 4 * kPatience;
@@ -47,14 +47,16 @@ std::string NameOf(const std::string& folder, int round) {
 bool Shows(const std::string& path, char letter) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::array<char, kSectorBytes> bytes{};
-  return file && pread(file.number(), bytes.data(), bytes.size(), 0) == kSectorBytes &&
+  return file && pread(file.number(), bytes.data(), bytes.size(), 0) ==
+             static_cast<ssize_t>(bytes.size()) &&
          std::all_of(bytes.begin(), bytes.end(), [&](char byte) { return byte == letter; });
 }
 
 bool WriteSector(int file, char letter) {
   std::array<char, kSectorBytes> bytes;
   bytes.fill(letter);
-  return pwrite(file, bytes.data(), bytes.size(), 0) == kSectorBytes && fsync(file) == 0;
+  return pwrite(file, bytes.data(), bytes.size(), 0) ==
+             static_cast<ssize_t>(bytes.size()) && fsync(file) == 0;
 }
 
 double MillisecondsUntil(const std::function<bool()>& seen) {

@@ -145,7 +145,7 @@ TEST_P(DoctorLiesTest, SeesWhatIsWrongBetweenTwoClients) {
     const std::string guarantee = ProbeOf(diagnosis, probe)["guarantee"];
     EXPECT_TRUE(guarantee.starts_with(GetParam().guarantee)) << guarantee;
   }
-  if (GetParam().bad.empty()) EXPECT_EQ(bad, Words{}) << diagnosis.dump(2);
+  EXPECT_EQ(bad.empty(), GetParam().bad.empty()) << diagnosis.dump(2);
   ExpectNoTrace();
 }
 

@@ -84,7 +84,9 @@ TYPED_TEST(StorageFindingsTest, EveryDamagedByteIsNoticedAndLeavesFencingUnknown
     damaged[at] = static_cast<char>(damaged[at] ^ 1);
     WriteBytes(this->file_system(), path, damaged);
     ASSERT_ERROR(kCorrupt, this->Read()) << at;
-    if (at % 50 == 0) EXPECT_FALSE(StorageFences(this->file_system(), this->layout_));
+    if (at % 50 == 0) {
+      EXPECT_FALSE(StorageFences(this->file_system(), this->layout_));
+    }
   }
   for (size_t length = 0; length < whole.size(); ++length) {
     WriteBytes(this->file_system(), path, whole.substr(0, length));

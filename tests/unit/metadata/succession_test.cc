@@ -146,8 +146,10 @@ TEST_F(SuccessionTest, ABrokenLockWasLostByItsOwnerUnlessNobodyKnowsWhoThatWas) 
   old_lock_.reset();
   for (const bool is_damaged : {false, true}) {
     SCOPED_TRACE(is_damaged);
-    if (is_damaged) WriteBytes(fs_, "/vdi/writer.lock", "rubbish");
-    if (is_damaged) ASSERT_OK(fs_.MakeDirectory("/vdi/layers"));
+    if (is_damaged) {
+      WriteBytes(fs_, "/vdi/writer.lock", "rubbish");
+      ASSERT_OK(fs_.MakeDirectory("/vdi/layers"));
+    }
     ASSERT_OK(WriterLock::Break(fs_, "/vdi", "web01", Host::Identity(1)));
     Host next(fs_, 1, kLong, milliseconds(0));
     ASSERT_OK_AND_ASSIGN(const auto lock, next.Acquire());
