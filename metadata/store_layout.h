@@ -17,6 +17,8 @@ class StoreLayout {
 
   const std::string& root() const { return root_; }
   std::string Superblock() const { return root_ + "/quoin.store"; }
+  // What `quoin doctor` has found (storage_findings.h).
+  std::string StorageFindings() const { return root_ + "/quoin.storage"; }
   std::string Names() const { return root_ + "/names"; }
   std::string Vdis() const { return root_ + "/vdis"; }
   std::string Groups() const { return root_ + "/groups"; }

@@ -68,6 +68,12 @@ Failure HeldByAnother(const std::string& refused, const std::string& vdi_name,
   return Fail(ErrorCode::kBusy, fmt::format("{}: {}", refused, DescribeHolder(*record)), next);
 }
 
+// An owner that came after one of another host may have died before it had shut that one out, and of a
+// record that was damaged nobody knows whose it was.
+bool HadNobodyToShutOut(const LockRecord& last) {
+  return !last.taking_over && !last.host.IsNull();
+}
+
 std::chrono::milliseconds LeaseOf(const LockRecord& record) {
   return record.lease_ms == 0 ? kDefaultLease : std::chrono::milliseconds(record.lease_ms);
 }
@@ -113,7 +119,8 @@ class WriterLock::Acquisition {
   Result<bool> IsAlone(uint64_t number, bool was_free, const LockRecord& last);
   bool IsHeldForGood(const LockRecord& last, bool is_held);
   std::unique_ptr<WriterLock> Made(uint64_t number, std::unique_ptr<File> file,
-                                   const LockRecord& record, Predecessor predecessor) const;
+                                   const LockRecord& record, Predecessor predecessor,
+                                   bool predecessor_lost_lock) const;
   LockRecord OurRecord(const LockRecord& last, Predecessor predecessor) const;
 
   FileSystem& file_system_;
@@ -177,10 +184,12 @@ LockRecord WriterLock::Acquisition::OurRecord(const LockRecord& last,
 std::unique_ptr<WriterLock> WriterLock::Acquisition::Made(uint64_t number,
                                                           std::unique_ptr<File> file,
                                                           const LockRecord& record,
-                                                          Predecessor predecessor) const {
+                                                          Predecessor predecessor,
+                                                          bool predecessor_lost_lock) const {
   std::unique_ptr<WriterLock> lock(
       new WriterLock(file_system_, folder_, number, std::move(file), record));
   lock->predecessor_ = predecessor;
+  lock->predecessor_lost_lock_ = predecessor_lost_lock;
   if (succession_ != nullptr) lock->lease_ = &succession_->lease;
   return lock;
 }
@@ -194,7 +203,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Take(uint64_t numbe
   QUOIN_ASSIGN(const FileFacts facts, file->Facts());
   if (facts.size_bytes > kSectorBytes) QUOIN_TRY(file->Truncate(kSectorBytes));
   QUOIN_TRY(WriteLockRecord(*file, record));
-  return Made(number, std::move(file), record, predecessor);
+  return Made(number, std::move(file), record, predecessor, HadNobodyToShutOut(last));
 }
 
 Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t number,
@@ -231,7 +240,8 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t nu
   QUOIN_TRY(DeclareDead(file_system_, succession_->layout, last.host, last.session));
   spdlog::warn("vdis/{}: {}, and nothing was heard of it for longer than its lease: taken over",
                name_, DescribeHolder(last));
-  return Made(ours, std::move(file), record, Predecessor::kDiedElsewhere);
+  return Made(ours, std::move(file), record, Predecessor::kDiedElsewhere,
+              was_free && HadNobodyToShutOut(last));
 }
 
 // Of two that claim at once, one in the old file and one by a newer file, each sees the other.

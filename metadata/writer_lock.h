@@ -117,6 +117,11 @@ class WriterLock {
   uint64_t epoch() const { return record_.epoch; }
   Predecessor predecessor() const { return predecessor_; }
   const LockRecord& record() const { return record_; }
+  // True if the storage itself had let go of the predecessor's lock, and that one had no other to shut out.
+  // Storage that fences does so only once nothing of that host arrives any more. False where its lock is
+  // held to this day and a newer lock file counts (its process may be stopped, on a host that the storage
+  // sees alive), and where not enough is known of it. Of kDiedElsewhere only.
+  bool predecessor_lost_lock() const { return predecessor_lost_lock_; }
 
   // The owner renamed the VDI's folder: the lock's file has this name now.
   void FollowFolder(const std::string& vdi_folder);
@@ -141,6 +146,7 @@ class WriterLock {
   const uint64_t number_;  // of the lock file: 0 is writer.lock, 1 writer.lock.1 ...
   const LockRecord record_;
   Predecessor predecessor_ = Predecessor::kClean;
+  bool predecessor_lost_lock_ = false;
   Lease* lease_ = nullptr;  // ours; null if nobody may succeed us
 
   mutable Mutex mutex_{LockRank::kLeaf};  // held only to look at what it guards

@@ -10,6 +10,7 @@
 #include "blockstore/layers/layer_detach.h"
 #include "metadata/database_detach.h"
 #include "metadata/published.h"
+#include "metadata/storage_findings.h"
 #include "snapshots/group_decision.h"
 #include "snapshots/sealer.h"
 #include "snapshots/stack_opening.h"
@@ -297,12 +298,20 @@ Status Vdi::OpenLayers() {
 // have writes of it under way. What goes from its temporaries to a name cannot any more once they are
 // gone; everything else that it has open for writing gets files of its own. What it still writes until
 // then counts as written before, like what a crashed guest had not flushed.
+//
+// The head may be large. It stays where it is only if the storage is known to fence and has let go of the
+// dead owner's lock by itself: then nothing of that host arrives any more. The storage's file is asked anew
+// each time, so that what an administrator takes back counts at once.
 Status Vdi::DetachFromStaleOwner() {
   FileSystem& fs = environment_.file_system;
   const auto new_temporary = [this] { return environment_.layout.NewTemporary(); };
   const Id stale = lock_->record().succeeds;
   if (!stale.IsNull()) QUOIN_TRY(RemoveTree(fs, environment_.layout.TemporariesOf(stale)));
   QUOIN_TRY(DetachDatabase(fs, StoreLayout::Database(folder_), new_temporary()));
+  if (lock_->predecessor_lost_lock() && StorageFences(fs, environment_.layout)) {
+    spdlog::info("{}: its head is not copied, since the storage has shut its last owner out", Title());
+    return {};
+  }
   QUOIN_ASSIGN(database_, VdiDatabase::Open(fs, StoreLayout::Database(folder_)));
   QUOIN_ASSIGN(state_, database_->Load());
   const LayerRecord* const head = FindLayer(state_.vdi.head_seq);

@@ -25,6 +25,7 @@
 #include "tools/control_server.h"
 #include "tools/daemon_log.h"
 #include "tools/mount_record.h"
+#include "tools/storage_advice.h"
 #include "tools/stop_signals.h"
 #include "tools/store_operations.h"
 #include "tools/units.h"
@@ -79,6 +80,13 @@ ProgressSink PacedProgress(const ControlServer::Tell& tell) {
     last = now;
     tell(ProgressLine(done, all));
   };
+}
+
+void WarnOfStorage(const std::string& root) {
+  PosixFileSystem file_system;
+  for (const std::string& line : AdviseOnStorage(file_system, root, StorageKindOf(root))) {
+    spdlog::warn("{}", line);
+  }
 }
 
 // One mounted tree and all that belongs to it, in the order in which it is built; taken down in the
@@ -175,6 +183,7 @@ Status Serve(const DaemonOptions& options, const std::function<void(const Status
   if (!log) return fail(log.error());
   RaiseOpenFileLimit();
   LimitMemoryArenas();
+  WarnOfStorage(options.store);
   Result<std::unique_ptr<MountedTree>> tree = MountedTree::Mount(options, *self, *log);
   if (!tree) {
     spdlog::error("{}", tree.error().what);

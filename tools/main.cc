@@ -7,6 +7,7 @@
 #include "tools/daemon_log.h"
 #include "tools/invocation.h"
 #include "tools/units.h"
+#include "tools/verbs_doctor.h"
 #include "tools/verbs_gc.h"
 #include "tools/verbs_lock.h"
 #include "tools/verbs_mount.h"
@@ -64,6 +65,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("quoin ") + QUOIN_VERSION);
   app.require_subcommand(1);
   quoin::AddStoreVerbs(app, invocation);
+  quoin::AddDoctorVerb(app, invocation);
   quoin::AddMountVerbs(app, invocation);
   quoin::AddPackVerbs(app, invocation);
   quoin::AddGarbageVerbs(app, invocation);

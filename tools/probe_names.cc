@@ -1,4 +1,4 @@
-// Probes of what happens to names: locks on files, exclusive creation, links, rename.
+// Probes of what happens to names: exclusive creation, links, rename.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -8,9 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdint>
 #include <cstring>
-#include <thread>
 
 #include "tools/local_socket.h"
 #include "tools/probe_processes.h"
@@ -21,92 +19,13 @@ namespace {
 
 constexpr int kProcesses = 4;
 constexpr int kRounds = 50;
-constexpr const char* kOneWriter = "one writer: two hosts could change one VDI at the same time";
-constexpr const char* kNamesAreUnique = "names: two hosts could make one name at the same time";
-constexpr const char* kWholeFiles =
-    "small files appear whole: a reader could find a VDI without its metadata";
+constexpr std::chrono::milliseconds kReaderPatience{10'000};
 
 Descriptor OpenFile(const std::string& path, int flags) {
   return Descriptor(open(path.c_str(), flags | O_CLOEXEC, 0600));
 }
 
-// --- locks ---------------------------------------------------------------------------------------
-
-// As the store takes them: an open-file-description lock on the whole file. 0, or the errno.
-int TryLock(int file) {
-  struct flock lock = {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  return fcntl(file, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
-}
-
-bool IsTaken(int lock_result) { return lock_result == EAGAIN || lock_result == EACCES; }
-
-// Locks the file in a child process that tells through the pipe when it has done so, and sleeps.
-int HoldLock(const std::string& path, int pipe) {
-  const Descriptor file = OpenFile(path, O_RDWR);
-  const char result = static_cast<char>(file ? TryLock(file.number()) : errno);
-  if (write(pipe, &result, 1) != 1) return 1;
-  for (;;) pause();
-}
-
-// The lock is free again soon after its holder's death; shared storage may take a moment.
-bool IsReleasedAfterDeath(int file) {
-  constexpr std::chrono::milliseconds kPatience{10'000};
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (std::chrono::steady_clock::now() < deadline) {
-    if (TryLock(file) == 0) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return false;
-}
-
-}  // namespace
-
-ProbeReport ProbeLocks(const std::string& folder) {
-  ProbeReport report;
-  report.verdict = Verdict::kFatal;
-  report.guarantee = kOneWriter;
-  const std::string path = folder + "/lock";
-  const Descriptor file = OpenFile(path, O_RDWR | O_CREAT);
-  const Descriptor other_open = OpenFile(path, O_RDWR);
-  std::array<int, 2> ends{};
-  if (!file || !other_open || pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return ProbeFailed("locks", "cannot open a file", kOneWriter);
-  }
-  const Descriptor reading(ends[0]);
-  Descriptor writing(ends[1]);
-  ChildProcess holder([&] { return HoldLock(path, writing.number()); });
-  writing.Reset();
-  char taken_by_holder = 0;
-  if (!holder.started() || read(reading.number(), &taken_by_holder, 1) != 1) {
-    return ProbeFailed("locks", "cannot lock from a second process", kOneWriter);
-  }
-  if (taken_by_holder != 0) {
-    report.found =
-        fmt::format("open-file-description locks do not work: {}", std::strerror(taken_by_holder));
-    return report;
-  }
-  if (!IsTaken(TryLock(file.number()))) {
-    report.found = "two processes got the same lock";
-    return report;
-  }
-  holder.Kill();
-  if (!IsReleasedAfterDeath(file.number())) {
-    report.found = "the lock of a process that was killed is not released";
-    return report;
-  }
-  if (!IsTaken(TryLock(other_open.number()))) {
-    report.found = "two descriptors of one process got the same lock";
-    return report;
-  }
-  return ProbeReport{"locks", Verdict::kOk,
-                     "a lock excludes other processes and ends with its holder", ""};
-}
-
 // --- creation ------------------------------------------------------------------------------------
-
-namespace {
 
 // "" if every round had one winner, else what was seen.
 std::string WinnersProblem(const std::vector<int>& winners) {
@@ -123,33 +42,33 @@ std::string SeenInRaces(const char* what) {
 
 }  // namespace
 
-ProbeReport ProbeExclusiveCreation(const std::string& folder) {
-  const std::vector<int> winners = RaceProcesses(kProcesses, kRounds, [&](int, int round) {
+ProbeReport ProbeExclusiveCreation(const ProbePlace& place) {
+  const std::vector<int> winners = RaceProcesses(kProcesses, kRounds, [&](int process, int round) {
     return static_cast<bool>(
-        OpenFile(fmt::format("{}/{}", folder, round), O_RDWR | O_CREAT | O_EXCL));
+        OpenFile(fmt::format("{}/{}", place.For(process), round), O_RDWR | O_CREAT | O_EXCL));
   });
   const std::string problem = WinnersProblem(winners);
-  if (!problem.empty()) return ProbeReport{"", Verdict::kFatal, problem, kNamesAreUnique};
-  return ProbeReport{"", Verdict::kOk, SeenInRaces("creates a file"), ""};
+  if (!problem.empty()) return ProbeBad(problem, kOneNameFalls);
+  return ProbeOk(SeenInRaces("creates a file"));
 }
 
-// Each process links a file of its own, as the store does: how many names one file may have is
-// another question (GlusterFS on ext4 keeps each name in the file's attributes, and 46 fill them).
-ProbeReport ProbeLinks(const std::string& folder) {
-  const std::string source = folder + "/source";
+// Each process links files of its own, as the store does: how many names one file may have is another
+// question (GlusterFS on ext4 keeps each name in the file's attributes, and 46 fill them).
+ProbeReport ProbeLinks(const ProbePlace& place) {
+  const std::string source = place.first + "/source";
   if (!OpenFile(source, O_RDWR | O_CREAT)) {
-    return ProbeFailed("links", "cannot create a file", kNamesAreUnique);
+    return ProbeFailed("cannot create a file", kOneNameFalls);
   }
   if (link(source.c_str(), (source + "-linked").c_str()) != 0) {
-    return ProbeFailed("links", "hard links do not work", kNamesAreUnique);
+    return ProbeFailed("hard links do not work", kOneNameFalls);
   }
   const std::vector<int> winners = RaceProcesses(kProcesses, kRounds, [&](int process, int round) {
-    const std::string own = fmt::format("{}-{}-{}", source, process, round);
+    const std::string own = fmt::format("{}/source-{}-{}", place.For(process), process, round);
     return OpenFile(own, O_RDWR | O_CREAT) &&
-           link(own.c_str(), fmt::format("{}/{}", folder, round).c_str()) == 0;
+           link(own.c_str(), fmt::format("{}/{}", place.For(process), round).c_str()) == 0;
   });
   const std::string problem = WinnersProblem(winners);
-  if (!problem.empty()) return ProbeReport{"", Verdict::kFatal, problem, kNamesAreUnique};
+  if (!problem.empty()) return ProbeBad(problem, kOneNameFalls);
   constexpr nlink_t kMaxNames = 1000;
   nlink_t names = 2;
   while (names < kMaxNames &&
@@ -158,15 +77,14 @@ ProbeReport ProbeLinks(const std::string& folder) {
   }
   struct stat facts = {};
   if (stat(source.c_str(), &facts) != 0 || facts.st_nlink != names) {
-    return ProbeReport{"", Verdict::kMissing,
-                       fmt::format("{} links are counted as {}", names, facts.st_nlink),
-                       "quoin check cannot tell whether a layer's links are all known"};
+    return ProbeNote(fmt::format("{} links are counted as {}", names, facts.st_nlink),
+                     "quoin check cannot tell whether a layer's links are all known");
   }
   if (names < kMaxNames) {
-    return ProbeReport{"", Verdict::kMissing, fmt::format("a file has at most {} names", names),
-                       "clones: so often at most can a snapshot be cloned before it is sealed"};
+    return ProbeNote(fmt::format("a file has at most {} names", names),
+                     "so often at most can a snapshot be cloned before it is sealed");
   }
-  return ProbeReport{"", Verdict::kOk, SeenInRaces("links a name"), ""};
+  return ProbeOk(SeenInRaces("links a name"));
 }
 
 // --- rename --------------------------------------------------------------------------------------
@@ -186,9 +104,12 @@ bool WriteContent(const std::string& path, char letter) {
                      static_cast<ssize_t>(content.size());
 }
 
-// Reads the name over and over until it holds the last content; every look must find one whole.
-int WatchName(const std::string& path, char last_letter) {
+// Reads the name over and over until it holds the last content; once it was seen, and that was told, every
+// look must find one whole.
+int WatchName(const std::string& path, char last_letter, const Channel& channel) {
   std::array<char, kContentBytes> content{};
+  while (!OpenFile(path, O_RDONLY)) usleep(1000);
+  if (!SendByte(channel.child, 'r')) return 1;
   for (;;) {
     const Descriptor file = OpenFile(path, O_RDONLY);
     if (!file && errno == ESTALE) continue;
@@ -206,52 +127,52 @@ int WatchName(const std::string& path, char last_letter) {
 
 }  // namespace
 
-ProbeReport ProbeRename(const std::string& folder) {
-  const std::string name = folder + "/name";
-  const std::string temporary = folder + "/temporary";
+ProbeReport ProbeRename(const ProbePlace& place) {
+  const std::string name = place.first + "/name";
+  const std::string temporary = place.first + "/temporary";
   constexpr char kLastLetter = 'z';
-  if (!WriteContent(name, 'a')) return ProbeFailed("rename", "cannot write a file", kWholeFiles);
-  ChildProcess reader([&] { return WatchName(name, kLastLetter); });
+  if (!WriteContent(name, 'a')) return ProbeFailed("cannot write a file", kWholeFilesFall);
+  const Channel channel = Channel::Make();
+  ChildProcess reader([&] { return WatchName(place.second + "/name", kLastLetter, channel); });
+  if (!reader.started() || !ReceiveByte(channel.parent, kReaderPatience)) {
+    return ProbeBad("a second process cannot open a file that one has made", kWholeFilesFall);
+  }
   for (int i = 0; i < kRenames; ++i) {
     const char letter = i + 1 == kRenames ? kLastLetter : static_cast<char>('b' + i % 20);
     if (!WriteContent(temporary, letter) || rename(temporary.c_str(), name.c_str()) != 0) {
-      return ProbeFailed("rename", "cannot rename a file over another", kWholeFiles);
+      return ProbeFailed("cannot rename a file over another", kWholeFilesFall);
     }
   }
-  switch (reader.AwaitEnd()) {
+  switch (reader.AwaitEnd(kReaderPatience)) {
     case 0:
-      return ProbeReport{
-          "", Verdict::kOk,
-          fmt::format("a reader found one whole file at each of {} replacements", kRenames), ""};
+      return ProbeOk(
+          fmt::format("a reader found one whole file at each of {} replacements", kRenames));
     case kMissingName:
-      return ProbeReport{"", Verdict::kFatal, "a name is missing while it is replaced",
-                         kWholeFiles};
+      return ProbeBad("a name is missing while it is replaced", kWholeFilesFall);
     case kTornContent:
-      return ProbeReport{"", Verdict::kFatal, "a name holds part of a file while it is replaced",
-                         kWholeFiles};
+      return ProbeBad("a name holds part of a file while it is replaced", kWholeFilesFall);
     default:
-      return ProbeReport{"", Verdict::kFatal, "a reader never sees that a name was replaced",
-                         kWholeFiles};
+      return ProbeBad("a reader never sees that a name was replaced", kWholeFilesFall);
   }
 }
 
-ProbeReport ProbeNames(const std::string& folder) {
+ProbeReport ProbeNames(const ProbePlace& place) {
+  const std::string& folder = place.first;
   const std::string longest = folder + "/" + std::string(255, 'n');
   const std::string odd = folder + "/\xc3\xa4 b\xff:\"*";
   for (const std::string& path : {longest, odd}) {
     if (!OpenFile(path, O_RDWR | O_CREAT | O_EXCL)) {
-      return ProbeReport{
-          "", Verdict::kMissing,
+      return ProbeNote(
           fmt::format("cannot make a name of 255 bytes or of any bytes: {}", std::strerror(errno)),
-          "names as on ext4: some names of VDIs are refused"};
+          "names as on ext4: some names of VDIs are refused");
     }
   }
   if (!OpenFile(folder + "/case", O_RDWR | O_CREAT | O_EXCL) ||
       !OpenFile(folder + "/CASE", O_RDWR | O_CREAT | O_EXCL)) {
-    return ProbeReport{"", Verdict::kMissing, "upper and lower case are one",
-                       "names as on ext4: names that differ in case only are refused"};
+    return ProbeNote("upper and lower case are one",
+                     "names as on ext4: names that differ in case only are refused");
   }
-  return ProbeReport{"", Verdict::kOk, "255 bytes, any but '/' and NUL, case matters", ""};
+  return ProbeOk("255 bytes, any but '/' and NUL, case matters");
 }
 
 }  // namespace quoin

@@ -1,10 +1,13 @@
 #include "tools/probe_processes.h"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <memory>
@@ -62,6 +65,26 @@ std::vector<int> RaceProcesses(int processes, int rounds,
     if (child->AwaitEnd() != 0) return {};
   }
   return std::vector<int>(race->winners, race->winners + rounds);
+}
+
+Channel Channel::Make() {
+  std::array<int, 2> ends{-1, -1};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return {Descriptor(), Descriptor()};
+  }
+  return {Descriptor(ends[0]), Descriptor(ends[1])};
+}
+
+bool SendByte(const Descriptor& end, char byte) {
+  return send(end.number(), &byte, 1, MSG_NOSIGNAL) == 1;
+}
+
+std::optional<char> ReceiveByte(const Descriptor& end, std::chrono::milliseconds patience) {
+  pollfd watched{end.number(), POLLIN, 0};
+  char byte = 0;
+  if (poll(&watched, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
+  if (recv(end.number(), &byte, 1, 0) != 1) return std::nullopt;
+  return byte;
 }
 
 ChildProcess::ChildProcess(const std::function<int()>& body) : pid_(fork()) {

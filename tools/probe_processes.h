@@ -6,7 +6,10 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <vector>
+
+#include "tools/local_socket.h"
 
 namespace quoin {
 
@@ -17,6 +20,18 @@ std::vector<int> RaceProcesses(int processes, int rounds,
                                const std::function<bool(int process, int round)>& attempt);
 
 inline constexpr std::chrono::milliseconds kChildPatience{60'000};
+
+// Bytes between a process and its child, both ways; made before the child.
+struct Channel {
+  Descriptor parent;
+  Descriptor child;
+
+  static Channel Make();  // without descriptors if that fails
+};
+
+bool SendByte(const Descriptor& end, char byte);
+// Nothing if none comes in time.
+std::optional<char> ReceiveByte(const Descriptor& end, std::chrono::milliseconds patience);
 
 // One child process that lives until it is told to end, or dies with the object.
 class ChildProcess {

@@ -7,8 +7,10 @@
 #include <array>
 #include <boost/filesystem.hpp>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "blockstore/base/id.h"
 
@@ -22,6 +24,7 @@ constexpr std::array kProbes = {
     Probe{"exclusive-creation", ProbeExclusiveCreation},
     Probe{"links", ProbeLinks},
     Probe{"rename", ProbeRename},
+    Probe{"visibility", ProbeVisibility},
     Probe{"names", ProbeNames},
     Probe{"fsync", ProbeSync},
     Probe{"fdatasync", ProbeDataSync},
@@ -32,6 +35,9 @@ constexpr std::array kProbes = {
     Probe{"database", ProbeDatabase},
     Probe{"space", ProbeSpace},
 };
+
+// How long the second mount may take to show a folder that was made through the first.
+constexpr std::chrono::milliseconds kFolderPatience{10'000};
 
 // Holds back the signals that would end the process before its traces are removed.
 class SignalsHeldBack {
@@ -71,47 +77,97 @@ class TemporaryFolder {
   const std::string path_;
 };
 
+Status MakeFolder(const std::string& directory, const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0) return {};
+  return FailSystem(errno, fmt::format("cannot examine {}: cannot make a folder in it", directory));
+}
+
+// The folder is there through another mount too, at once or soon.
+Status AwaitFolder(const std::string& path, const std::string& directory,
+                   const std::string& second) {
+  const auto deadline = std::chrono::steady_clock::now() + kFolderPatience;
+  struct stat facts = {};
+  while (stat(path.c_str(), &facts) != 0) {
+    if (std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      continue;
+    }
+    return Fail(ErrorCode::kInvalid,
+                fmt::format("cannot examine {} from two mounts: {} does not show a folder that was made "
+                            "in it",
+                            directory, second),
+                "name the same folder twice, once through each mount of the storage");
+  }
+  return {};
+}
+
+Result<Clients> ClientsOf(const std::string& directory, const std::string& second) {
+  if (second.empty()) return Clients::kOne;
+  struct stat one = {};
+  struct stat other = {};
+  if (stat(directory.c_str(), &one) != 0 || stat(second.c_str(), &other) != 0) {
+    return FailSystem(errno, fmt::format("cannot examine {} and {}", directory, second));
+  }
+  return one.st_dev == other.st_dev ? Clients::kSameClient : Clients::kTwo;
+}
+
+ProbeReport DescribeClients(Clients clients) {
+  const char* const missing =
+      "none here; whether locks, names and files hold between hosts was not probed. With another mount of "
+      "the same storage: quoin doctor DIR --second DIR2";
+  switch (clients) {
+    case Clients::kOne:
+      return ProbeNote("one mount was given, so all processes were of one client of the storage", missing);
+    case Clients::kSameClient:
+      return ProbeNote("both folders are of one mounted filesystem, and that is one client of the storage",
+                       missing);
+    case Clients::kTwo:
+      return ProbeOk("locks, names, files and the database were probed between two clients");
+  }
+  return ProbeNote("", missing);
+}
+
 }  // namespace
 
-Result<std::vector<ProbeReport>> ProbeStorage(const std::string& directory) {
-  const std::string folder = fmt::format("{}/.quoin-doctor-{}", directory, Id::Random().ToString());
+Result<StorageReport> ProbeStorage(const std::string& directory, const std::string& second) {
+  StorageReport report;
+  QUOIN_ASSIGN(report.clients, ClientsOf(directory, second));
+  const std::string name = ".quoin-doctor-" + Id::Random().ToString();
+  const std::string folder = directory + "/" + name;
+  const std::string other = (second.empty() ? directory : second) + "/" + name;
   const SignalsHeldBack signals;
-  if (mkdir(folder.c_str(), 0700) != 0) {
-    return FailSystem(errno,
-                      fmt::format("cannot examine {}: cannot make a folder in it", directory));
-  }
+  QUOIN_TRY(MakeFolder(directory, folder));
   const TemporaryFolder traces(folder);
-  std::vector<ProbeReport> reports;
+  QUOIN_TRY(AwaitFolder(other, directory, second));
   for (const Probe& probe : kProbes) {
-    const std::string own_folder = folder + "/" + probe.name;
-    if (mkdir(own_folder.c_str(), 0700) != 0) {
-      return FailSystem(errno,
-                        fmt::format("cannot examine {}: cannot make a folder in it", directory));
-    }
-    reports.push_back(probe.run(own_folder));
-    reports.back().probe = probe.name;
+    const ProbePlace place{folder + "/" + probe.name, other + "/" + probe.name};
+    QUOIN_TRY(MakeFolder(directory, place.first));
+    QUOIN_TRY(AwaitFolder(place.second, directory, second));
+    report.probes.push_back(probe.run(place));
+    report.probes.back().probe = probe.name;
     if (signals.OneCame()) {
       return Fail(ErrorCode::kIo, fmt::format("cannot go on examining {}: interrupted", directory));
     }
   }
-  return reports;
+  report.probes.push_back(DescribeClients(report.clients));
+  report.probes.back().probe = "clients";
+  return report;
 }
 
-std::string_view ToWord(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kOk:
-      return "ok";
-    case Verdict::kMissing:
-      return "missing";
-    case Verdict::kFatal:
-      return "fatal";
-  }
-  return "fatal";
+ProbeReport ProbeOk(std::string found, std::vector<Measurement> measured) {
+  return ProbeReport{"", ProbeVerdict::kOk, std::move(found), "", std::move(measured)};
 }
 
-ProbeReport ProbeFailed(const char* probe, const std::string& act, const std::string& guarantee) {
-  return ProbeReport{probe, Verdict::kFatal, fmt::format("{}: {}", act, std::strerror(errno)),
-                     guarantee};
+ProbeReport ProbeNote(std::string found, std::string missing) {
+  return ProbeReport{"", ProbeVerdict::kNote, std::move(found), std::move(missing)};
+}
+
+ProbeReport ProbeBad(std::string found, std::string guarantee) {
+  return ProbeReport{"", ProbeVerdict::kBad, std::move(found), std::move(guarantee)};
+}
+
+ProbeReport ProbeFailed(const std::string& act, const std::string& guarantee) {
+  return ProbeBad(fmt::format("{}: {}", act, std::strerror(errno)), guarantee);
 }
 
 }  // namespace quoin

@@ -88,15 +88,6 @@ std::string StoreAt(const std::string& folder, const std::vector<MountRecord>& m
   return mount != nullptr ? mount->store : RealPath(folder);
 }
 
-// The store that the working folder lies in; "" if in none.
-std::string StoreAround(const std::string& folder) {
-  for (fs::path path = folder; !path.empty(); path = path.parent_path()) {
-    boost::system::error_code error;
-    if (fs::exists(StoreLayout(path.string()).Superblock(), error)) return path.string();
-  }
-  return {};
-}
-
 Result<std::string> StoreWithoutPaths(const std::string& store_option,
                                       const std::vector<MountRecord>& mounts) {
   if (!store_option.empty()) return StoreAt(store_option, mounts);
@@ -162,6 +153,14 @@ Result<SnapshotName> ParseVdiOrSnapshotName(const std::string& text) {
   if (text.find('@') != std::string::npos) return ParseSnapshotName(text);
   QUOIN_ASSIGN(const std::string vdi, ParseVdiName(text));
   return SnapshotName{vdi, ""};
+}
+
+std::string StoreAround(const std::string& folder) {
+  for (fs::path path = folder; !path.empty(); path = path.parent_path()) {
+    boost::system::error_code error;
+    if (fs::exists(StoreLayout(path.string()).Superblock(), error)) return path.string();
+  }
+  return {};
 }
 
 std::string NormalPath(const std::string& path) {

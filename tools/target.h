@@ -33,6 +33,8 @@ Result<SnapshotName> ParseVdiOrSnapshotName(const std::string& text);
 
 // Absolute and without ".", ".." and double slashes; symbolic links are kept.
 std::string NormalPath(const std::string& path);
+// The store that the folder is, or lies in, by its superblock; "" if there is none.
+std::string StoreAround(const std::string& folder);
 // Symbolic links are followed as far as the path exists; NormalPath if that fails.
 std::string RealPath(const std::string& path);
 

@@ -6,11 +6,13 @@
 #include <cerrno>
 #include <memory>
 
+#include "blockstore/base/posix_file_system.h"
 #include "metadata/host.h"
 #include "tools/control_client.h"
 #include "tools/daemon.h"
 #include "tools/facts_text.h"
 #include "tools/probe_processes.h"
+#include "tools/storage_advice.h"
 #include "tools/store_operations.h"
 #include "tools/target.h"
 #include "tools/unmount.h"
@@ -127,6 +129,13 @@ int ShowCluster(const Invocation& invocation, const std::string& mount) {
 
 // --- mount, unmount ------------------------------------------------------------------------------
 
+void WarnOfStorage(const std::string& root) {
+  PosixFileSystem file_system;
+  for (const std::string& line : AdviseOnStorage(file_system, root, StorageKindOf(root))) {
+    fmt::print(stderr, "quoin: warning: {}\n", line);
+  }
+}
+
 int Mount(DaemonOptions options) {
   const std::string act = fmt::format("mount {} on {}", options.store, options.mount_point);
   options.store = RealPath(options.store);
@@ -137,7 +146,10 @@ int Mount(DaemonOptions options) {
                              "choose a mount point outside the store"},
                        act);
   }
+  // The daemon says it in its log, which may be the terminal; in the foreground it ends before this returns.
+  if (options.foreground && !options.log.empty()) WarnOfStorage(options.store);
   const Status mounted = MountTree(options);
+  if (mounted && !options.foreground) WarnOfStorage(options.store);
   return mounted ? kDone : Report(mounted.error(), kFailed);
 }
 

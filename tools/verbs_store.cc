@@ -9,9 +9,7 @@
 #include "metadata/reserve_file.h"
 #include "metadata/superblock.h"
 #include "snapshots/store_check.h"
-#include "tools/storage_probes.h"
 #include "tools/store_operations.h"
-#include "tools/table.h"
 #include "tools/target.h"
 
 namespace quoin {
@@ -29,48 +27,6 @@ int Initialise(const std::string& directory, const std::string& compression) {
     return kDone;
   }
   return Report(InForm(made.error(), "make a store in " + root), kFailed);
-}
-
-// --- doctor --------------------------------------------------------------------------------------
-
-Json ProbeJson(const ProbeReport& report) {
-  Json json{{"probe", report.probe},
-            {"verdict", ToWord(report.verdict)},
-            {"found", report.found},
-            {"guarantee", report.guarantee.empty() ? Json(nullptr) : Json(report.guarantee)}};
-  json["milliseconds"] = report.milliseconds < 0 ? Json(nullptr) : Json(report.milliseconds);
-  return json;
-}
-
-void PrintProbes(const std::vector<ProbeReport>& reports) {
-  Table table({{"PROBE"}, {"VERDICT"}, {"FOUND"}});
-  for (const ProbeReport& report : reports) {
-    table.AddRow({report.probe, std::string(ToWord(report.verdict)), report.found});
-    if (!report.guarantee.empty()) table.AddRow({"", "", "falls: " + report.guarantee});
-  }
-  table.Print();
-}
-
-int Examine(const Invocation& invocation, const std::string& directory) {
-  const std::string root = RealPath(directory);
-  const Result<std::vector<ProbeReport>> reports = ProbeStorage(root);
-  if (!reports) return Report(InForm(reports.error(), "examine " + root), kFailed);
-  if (invocation.json) {
-    Json list = Json::array();
-    for (const ProbeReport& report : *reports) list.push_back(ProbeJson(report));
-    PrintJson(list);
-  } else {
-    PrintProbes(*reports);
-  }
-  for (const ProbeReport& report : *reports) {
-    if (report.verdict == Verdict::kFatal) {
-      return Report(Error{ErrorCode::kUnsupported,
-                          fmt::format("cannot trust {} with a store: {}", root, report.found),
-                          "falls: " + report.guarantee},
-                    kFailed);
-    }
-  }
-  return kDone;
 }
 
 // --- check ---------------------------------------------------------------------------------------
@@ -137,13 +93,6 @@ void AddStoreVerbs(CLI::App& app, Invocation& invocation) {
       ->capture_default_str();
   SetAction(*init, invocation,
             [directory, compression] { return Initialise(*directory, *compression); });
-
-  CLI::App* doctor =
-      AddVerb(app, invocation, "doctor", "Examine whether storage is fit for a store");
-  doctor->add_option("DIR", *directory, "A folder on that storage")->required();
-  AddJsonOption(*doctor, invocation);
-  SetAction(*doctor, invocation,
-            [&invocation, directory] { return Examine(invocation, *directory); });
 
   CLI::App* check =
       AddVerb(app, invocation, "check", "Verify every invariant of a store, changing nothing");

@@ -1,4 +1,4 @@
-// init, doctor and check: whole stores.
+// init and check: whole stores.
 #pragma once
 
 #include "tools/invocation.h"

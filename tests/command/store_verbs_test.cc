@@ -1,4 +1,4 @@
-// init, doctor and check.
+// init and check.
 #include <algorithm>
 #include <boost/filesystem.hpp>
 
@@ -47,33 +47,6 @@ TEST_F(StoreVerbsTest, AStoreOfANewerFormatIsRefusedAndLeftAlone) {
     EXPECT_TRUE(IsRefused(OnStore(words), 1, "newer quoin"));
   }
   EXPECT_TRUE(IsRefused(Quoin({"mount", store(), mount()}), 1, "newer quoin"));
-}
-
-TEST_F(StoreVerbsTest, DoctorFindsThisStorageFitAndLeavesNoTrace) {
-  boost::filesystem::create_directories(Path("storage"));
-  const CommandResult result = Quoin({"doctor", Path("storage"), "--json"});
-  ASSERT_TRUE(IsDone(result));
-  const nlohmann::json probes = nlohmann::json::parse(result.out);
-  std::vector<std::string> names;
-  for (const auto& probe : probes) {
-    names.push_back(probe["probe"]);
-    EXPECT_NE(probe["verdict"], "fatal") << probe.dump();
-  }
-  for (const char* name : {"locks", "exclusive-creation", "links", "rename", "fsync", "fdatasync",
-                           "sparse-files", "punch-hole", "database", "space"}) {
-    EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
-  }
-  EXPECT_TRUE(boost::filesystem::is_empty(Path("storage")));
-  EXPECT_NE(Quoin({"doctor", Path("storage")}).out.find("locks"), std::string::npos);
-}
-
-TEST_F(StoreVerbsTest, DoctorRefusesAFolderThatIsNotThere) {
-  EXPECT_TRUE(IsRefused(Quoin({"doctor", Path("nowhere")}), 1, "cannot examine"));
-}
-
-TEST_F(StoreVerbsTest, DoctorSaysWhatIsFatal) {
-  // No lock, link or database works on /proc.
-  EXPECT_TRUE(IsRefused(Quoin({"doctor", "/proc/self"}), 1, "cannot"));
 }
 
 TEST_F(StoreVerbsTest, CheckOfAHealthyStoreFindsNothing) {

@@ -84,6 +84,7 @@ TEST_F(SuccessionTest, ASilentOwnerWhoseLockIsFreeIsSucceeded) {
   EXPECT_EQ(lock->record().succeeds, old_.self.session);
   EXPECT_EQ(lock->epoch(), 2u);
   EXPECT_TRUE(lock->record().taking_over);
+  EXPECT_TRUE(lock->predecessor_lost_lock());
   EXPECT_OK(lock->Verify());
   ASSERT_OK(lock->ReleaseClean());
   EXPECT_ERROR(kNotFound, fs_.Facts("/vdi/writer.lock.1"));
@@ -95,6 +96,7 @@ TEST_F(SuccessionTest, ASilentOwnerThatHoldsItsLockIsSucceededByANewerLockFile) 
   ASSERT_OK_AND_ASSIGN(const auto lock, next.Acquire());
   EXPECT_EQ(lock->predecessor(), Predecessor::kDiedElsewhere);
   EXPECT_EQ(lock->epoch(), 2u);
+  EXPECT_FALSE(lock->predecessor_lost_lock()) << "no storage has shut that one out";
   EXPECT_OK(lock->Verify());
   // The old owner comes back.
   EXPECT_ERROR(kLostOwnership, old_lock_->Verify());
@@ -109,6 +111,51 @@ TEST_F(SuccessionTest, ASilentOwnerThatHoldsItsLockIsSucceededByANewerLockFile) 
   ASSERT_OK_AND_ASSIGN(const auto after, third.Acquire());
   EXPECT_EQ(after->epoch(), 3u);
   EXPECT_EQ(after->predecessor(), Predecessor::kClean);
+}
+
+// Its own lock is free; that of the owner before it is not, and it may have died before it copied the head.
+TEST_F(SuccessionTest, WhoDiedWhileItSucceededAnotherCountsAsHavingOneToShutOut) {
+  {
+    Host second(fs_, 3, kShort, kPatient);
+    ASSERT_OK_AND_ASSIGN(const auto lock, second.Acquire());
+    EXPECT_FALSE(lock->predecessor_lost_lock());
+  }
+  Host third(fs_, 4, kShort, kPatient);
+  {
+    ASSERT_OK_AND_ASSIGN(const auto lock, third.Acquire());
+    EXPECT_EQ(lock->predecessor(), Predecessor::kDiedElsewhere);
+    EXPECT_FALSE(lock->predecessor_lost_lock());
+  }
+  {
+    ASSERT_OK_AND_ASSIGN(const auto lock, third.Acquire());
+    EXPECT_EQ(lock->predecessor(), Predecessor::kDiedElsewhere) << "the same host, which died itself";
+    EXPECT_FALSE(lock->predecessor_lost_lock());
+    ASSERT_OK(lock->ReleaseClean());
+  }
+  {
+    ASSERT_OK(third.Acquire());
+  }
+  third.lease.End();
+  Host fourth(fs_, 5, kShort, kPatient);
+  ASSERT_OK_AND_ASSIGN(const auto lock, fourth.Acquire());
+  EXPECT_EQ(lock->predecessor(), Predecessor::kDiedElsewhere);
+  EXPECT_TRUE(lock->predecessor_lost_lock()) << "whoever came between let go cleanly";
+}
+
+TEST_F(SuccessionTest, ABrokenLockWasLostByItsOwnerUnlessNobodyKnowsWhoThatWas) {
+  old_lock_.reset();
+  for (const bool is_damaged : {false, true}) {
+    SCOPED_TRACE(is_damaged);
+    if (is_damaged) {
+      WriteBytes(fs_, "/vdi/writer.lock", "rubbish");
+      ASSERT_OK(fs_.MakeDirectory("/vdi/layers"));
+    }
+    ASSERT_OK(WriterLock::Break(fs_, "/vdi", "web01", Host::Identity(1)));
+    Host next(fs_, 1, kLong, milliseconds(0));
+    ASSERT_OK_AND_ASSIGN(const auto lock, next.Acquire());
+    EXPECT_EQ(lock->predecessor(), Predecessor::kDiedElsewhere);
+    EXPECT_EQ(lock->predecessor_lost_lock(), !is_damaged);
+  }
 }
 
 TEST_F(SuccessionTest, WhoIsShownAnOldListOfNamesStillSeesThatTheOldLockFileIsOver) {

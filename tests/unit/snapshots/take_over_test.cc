@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 
 #include "blockstore/base/fenced_file_system.h"
+#include "metadata/storage_findings.h"
 #include "tests/unit/snapshots/store_world.h"
 
 namespace quoin {
@@ -53,6 +55,82 @@ TEST_F(TakeOverTest, ATakeOverFromAnotherHostThatFailsAtFirstFreezesTheOldHeadAl
   EXPECT_EQ(HeadFiles(a), 1u);
   VdiHandle handle = OpenVdi(a);
   EXPECT_EQ(HeadFiles(a), 2u) << "the old head was taken on";
+  EXPECT_TRUE(Read(*handle, 0, kBlockBytes) == PatternOf(2, kBlockBytes));
+}
+
+// --- storage that fences -----------------------------------------------------------------------------
+
+struct FencingCase {
+  const char* name;
+  std::function<void(FileSystem&)> examine;
+  bool head_stays;
+};
+
+void Examine(FileSystem& fs, Fencing fencing) {
+  StorageFindings findings;
+  findings.fencing = fencing;
+  ASSERT_OK(KeepStorageFindings(fs, StoreLayout("/store"), findings));
+}
+
+class FencingTest : public TakeOverTest, public ::testing::WithParamInterface<FencingCase> {};
+
+TEST_P(FencingTest, TheHeadOfWhoLostItsLockIsCopiedUnlessTheStorageIsKnownToFence) {
+  GetParam().examine(fs_);
+  const std::string first = PatternOf(1, 2 * kBlockBytes);
+  const Id a = CreateWith("a", first);
+  LetDieAsOwner(2, a);
+  const std::string head = "/store/vdis/" + a.ToString() + "/layers/1-1";
+  ASSERT_OK_AND_ASSIGN(const FileFacts before, fs_.Facts(head));
+  store_ = OpenAs(1);
+  ASSERT_OK(store_->BreakLock("a"));
+  VdiHandle handle = OpenVdi(a);
+  ASSERT_OK_AND_ASSIGN(const FileFacts after, fs_.Facts(head));
+  EXPECT_EQ(after.identity == before.identity, GetParam().head_stays);
+  EXPECT_EQ(HeadFiles(a), 2u) << "the old head was taken on";
+  const auto expect_content = [&](Image& image) {
+    EXPECT_TRUE(Read(image, 0, kBlockBytes) == PatternOf(2, kBlockBytes));
+    EXPECT_TRUE(Read(image, kBlockBytes, kBlockBytes) == first.substr(kBlockBytes));
+  };
+  expect_content(*handle);
+  ASSERT_OK(handle->Write(kBlockBytes, AsBytes(PatternOf(3, kBlockBytes))));
+  ASSERT_OK(handle.Close());
+  EXPECT_TRUE(Content(a) == PatternOf(2, kBlockBytes) + PatternOf(3, kBlockBytes));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Storage, FencingTest,
+    ::testing::Values(
+        FencingCase{"Fences", [](FileSystem& fs) { Examine(fs, Fencing::kYes); }, true},
+        FencingCase{"DoesNot", [](FileSystem& fs) { Examine(fs, Fencing::kNo); }, false},
+        FencingCase{"Unknown", [](FileSystem& fs) { Examine(fs, Fencing::kUnknown); }, false},
+        // Whoever was succeeded is another host, whatever doctor believed.
+        FencingCase{"OneHost", [](FileSystem& fs) { Examine(fs, Fencing::kOneHost); }, false},
+        FencingCase{"NeverExamined", [](FileSystem&) {}, false},
+        FencingCase{"Damaged",
+                    [](FileSystem& fs) {
+                      Examine(fs, Fencing::kYes);
+                      ASSERT_OK_AND_ASSIGN(const auto file,
+                                           fs.Open("/store/quoin.storage", {Access::kReadWrite}));
+                      ASSERT_OK(file->Write(10, AsBytes(std::string("?"))));
+                    },
+                    false}),
+    [](const auto& test) { return test.param.name; });
+
+// What a take-over of a stopped owner left half done is done again, though the lock of who began it is free.
+TEST_F(TakeOverTest, WhoeverComesAfterATakeOverThatFailedCopiesTheHeadAlsoOnStorageThatFences) {
+  Examine(fs_, Fencing::kYes);
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  LetDieAsOwner(2, a);
+  const std::string head = "/store/vdis/" + a.ToString() + "/layers/1-1";
+  ASSERT_OK_AND_ASSIGN(const FileFacts before, fs_.Facts(head));
+  store_ = OpenAs(1);
+  ASSERT_OK(store_->BreakLock("a"));
+  fs_.Plan({.mode = FaultMode::kErrors, .only_path_part = "/vdi.db"});
+  EXPECT_FALSE(store_->OpenVdi(a, Access::kReadWrite));
+  fs_.ClearFaults();
+  VdiHandle handle = OpenVdi(a);
+  ASSERT_OK_AND_ASSIGN(const FileFacts after, fs_.Facts(head));
+  EXPECT_FALSE(after.identity == before.identity);
   EXPECT_TRUE(Read(*handle, 0, kBlockBytes) == PatternOf(2, kBlockBytes));
 }
 
@@ -213,7 +291,18 @@ class ComebackTest : public StoreWorld {
   FencedFileSystem stoppable_{fs_, stopping_};
 };
 
-TEST_F(ComebackTest, WhatAStoppedOwnerHadUnderWayIsNeverSeenAndItsGuestGetsErrors) {
+// A storage that fences does not fence a process that is stopped on a host that it sees alive: that one
+// holds its lock to this day.
+class ComebackOnStorageTest : public ComebackTest, public ::testing::WithParamInterface<Fencing> {};
+
+INSTANTIATE_TEST_SUITE_P(Storage, ComebackOnStorageTest,
+                         ::testing::Values(Fencing::kUnknown, Fencing::kYes),
+                         [](const auto& test) {
+                           return test.param == Fencing::kYes ? "Fences" : "Unknown";
+                         });
+
+TEST_P(ComebackOnStorageTest, WhatAStoppedOwnerHadUnderWayIsNeverSeenAndItsGuestGetsErrors) {
+  Examine(fs_, GetParam());
   const std::string first = PatternOf(1, 4 * kBlockBytes);
   const Id a = CreateWith("a", first);
   const std::unique_ptr<Store> old = OpenStoppable(2);
