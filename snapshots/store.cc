@@ -57,6 +57,7 @@ Store::~Store() {
     MutexLock lock(shared_->groups_mutex);
     last.swap(shared_->groups);
   }
+  shared_->follower.reset();
   shared_->collector.reset();
   shared_->environment.finisher.Stop();  // it tells the sealer of what it has finished
   shared_->sealer.reset();
@@ -103,8 +104,14 @@ const Superblock& Store::superblock() const { return shared_->superblock; }
 const std::string& Store::root() const { return shared_->environment.layout.root(); }
 const HostIdentity& Store::self() const { return shared_->environment.self; }
 
+// Whoever caches what it reads needs to be told of what other owners leave. The follower is gone before the
+// observer is.
 void Store::SetObserver(StoreObserver* observer) {
+  shared_->follower.reset();
   shared_->environment.observer.store(observer, std::memory_order_release);
+  if (observer == nullptr || !shared_->environment.options.announces_itself) return;
+  shared_->follower = std::make_unique<PublishedFollower>(
+      kFollowInterval, [shared = shared_.get()] { shared->FollowPublished(); });
 }
 
 std::shared_ptr<Vdi> Store::Shared::FindOpen(const Id& id) {
@@ -147,6 +154,21 @@ void Store::Shared::LookAfterLapse() {
   }
 }
 
+void Store::Shared::TellOfNewContent(Vdi& vdi) {
+  if (!vdi.TakeNewContent()) return;
+  environment.Tell([&](StoreObserver& o) {
+    o.ContentReplaced(vdi.id());
+    o.SizeOrAttributesChanged(vdi.id());
+  });
+}
+
+void Store::Shared::FollowPublished() {
+  for (const std::shared_ptr<Vdi>& vdi : AllOpen()) {
+    vdi->FollowPublished();
+    TellOfNewContent(*vdi);
+  }
+}
+
 uint64_t Store::Shared::CountRequests() {
   uint64_t requests = 0;
   for (const std::shared_ptr<Vdi>& vdi : AllOpen()) requests += vdi->requests();
@@ -164,7 +186,9 @@ void Store::Shared::PublishAll() {
 
 Result<VdiHandle> Store::OpenVdi(const Id& id, Access access) {
   const std::shared_ptr<Vdi> vdi = shared_->GetVdi(id);
-  QUOIN_TRY(vdi->AddHandle(access));
+  const Status added = vdi->AddHandle(access);
+  shared_->TellOfNewContent(*vdi);
+  QUOIN_TRY(added);
   return VdiHandle(vdi, access);
 }
 

@@ -11,6 +11,7 @@
 #include "snapshots/last_owners.h"
 #include "snapshots/owner_request.h"
 #include "snapshots/published_cache.h"
+#include "snapshots/published_follower.h"
 #include "snapshots/sealer.h"
 #include "snapshots/store.h"
 #include "snapshots/store_environment.h"
@@ -46,6 +47,8 @@ struct Store::Shared {
   Mutex table_mutex{LockRank::kStoreTable};
   std::unordered_map<Id, std::weak_ptr<Vdi>, IdHash> open_vdis QUOIN_GUARDED_BY(table_mutex);
 
+  std::unique_ptr<PublishedFollower> follower;  // while there is an observer
+
   // The VDI's object if some handle is open in this process, else null.
   std::shared_ptr<Vdi> FindOpen(const Id& id);
   // All that some handle is open of; to be let go of with nothing held.
@@ -54,6 +57,10 @@ struct Store::Shared {
   void PublishAll();
   // What this process owned before its lease lapsed is owned still, or lost: by the lease's thread.
   void LookAfterLapse();
+  // Tells the observer if those who read the VDI here may have cached what is no longer so.
+  void TellOfNewContent(Vdi& vdi);
+  // What other owners left goes to those who have it open for reading: by the follower's thread.
+  void FollowPublished();
   // Requests on all open VDIs.
   uint64_t CountRequests();
   // The VDI's object, made if need be.

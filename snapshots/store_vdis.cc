@@ -27,6 +27,13 @@ Status CheckSize(const std::string& name, uint64_t size_bytes) {
   return {};
 }
 
+bool ChangesNothing(const AttributeChange& change, const Attributes& now) {
+  return change.mode.value_or(now.mode) == now.mode && change.uid.value_or(now.uid) == now.uid &&
+         change.gid.value_or(now.gid) == now.gid &&
+         change.atime_ns.value_or(now.atime_ns) == now.atime_ns &&
+         change.mtime_ns.value_or(now.mtime_ns) == now.mtime_ns;
+}
+
 // Until its lock is held, a store that is opened elsewhere may take a new folder for one whose maker
 // died, and remove it; then it is made again.
 constexpr int kNewFolderAttempts = 16;
@@ -299,7 +306,12 @@ Status Store::ResizeVdi(const Id& id, uint64_t size_bytes, bool allow_shrink,
   return {};
 }
 
+// The end of a migration that waits asks for the owner that the disk has, while the other end is writing:
+// asking for what is so already takes no right to change it.
 Status Store::SetAttributes(const Id& id, const AttributeChange& change) {
+  const Result<VdiInfo> now = Describe(id);
+  const bool is_anothers = now && now->writer && now->writer->session != self().session;
+  if (is_anothers && ChangesNothing(change, now->attributes)) return {};
   OwnerRequest request{.verb = OwnerVerb::kSetAttributes, .vdi = id};
   request.attributes = change;
   QUOIN_TRY(shared_->AsOwner(*this, request, [&](Vdi& vdi) -> Status {

@@ -66,6 +66,14 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // over. From then on every request fails until all who have it open for writing have closed it.
   bool KeepsOwnership();
 
+  // Goes on to what another owner has left since, for those who have the VDI open for reading. What an
+  // owner publishes while it goes on is without its head, and passed over: nobody who reads goes back in
+  // time. Does nothing while the VDI is just being opened or closed here.
+  void FollowPublished() QUOIN_EXCLUDES(lifecycle_mutex_, state_mutex_);
+  // True, once, if those who have it open for reading may have cached bytes that another owner has
+  // changed since.
+  bool TakeNewContent() { return new_content_.exchange(false); }
+
   // Writes `.owned` files of frozen layers that lack them, forgets their rows, and publishes. For
   // the finisher, and for whoever needs the files now. Nothing to do is success.
   Status FinishFrozen() QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
@@ -80,6 +88,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status AddHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
   Status DropHandle(Access access) QUOIN_EXCLUDES(lifecycle_mutex_);
   Status BecomeOwner() QUOIN_REQUIRES(lifecycle_mutex_);
+  Status TakeLockAndOpen() QUOIN_REQUIRES(lifecycle_mutex_);
   // Takes what the dead owner may still write to out of its reach.
   Status DetachFromStaleOwner() QUOIN_REQUIRES(state_mutex_);
   Status Recover() QUOIN_REQUIRES(state_mutex_);
@@ -96,8 +105,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
   Status PublishHead() QUOIN_REQUIRES(finish_mutex_, state_mutex_);
   Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
+  enum class Wanted { kNewest, kWithHead };  // kWithHead: anything else is left alone
+  Status LoadPublishedFiles(Wanted wanted) QUOIN_REQUIRES(lifecycle_mutex_);
   // kNotFound if the files that published.db names go while they are read.
-  Status LoadPublishedOnce() QUOIN_REQUIRES(lifecycle_mutex_);
+  Status LoadPublishedOnce(Wanted wanted) QUOIN_REQUIRES(lifecycle_mutex_);
+  Status LookForNewer() QUOIN_REQUIRES(lifecycle_mutex_);
+  // That of the owner whose bytes are shown.
+  uint64_t ShownEpoch() const QUOIN_EXCLUDES(state_mutex_);
   Status ReadUnpublished() QUOIN_REQUIRES(lifecycle_mutex_);
   // What ReadUnpublished found, while that is what readers here read.
   std::optional<PublishedVdi> UnpublishedState() const QUOIN_EXCLUDES(state_mutex_);
@@ -280,6 +294,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   uint64_t flushed_through_ QUOIN_GUARDED_BY(state_mutex_) = 0;
   // Serialises FinishFrozen, which lets go of the state mutex while it writes, and all publishing.
   Mutex finish_mutex_{LockRank::kVdiFinish};
+
+  // What other owners leave (FollowPublished).
+  FileIdentity looked_at_file_ QUOIN_GUARDED_BY(lifecycle_mutex_);
+  int64_t looked_at_ctime_ns_ QUOIN_GUARDED_BY(lifecycle_mutex_) = 0;
+  bool cannot_follow_ QUOIN_GUARDED_BY(lifecycle_mutex_) = false;
+  std::atomic<bool> new_content_{false};  // readers here may have cached what is no longer so
+  std::atomic<bool> becoming_owner_{false};
 };
 
 }  // namespace quoin

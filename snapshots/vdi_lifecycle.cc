@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "blockstore/base/atomic_file.h"
 #include "blockstore/layers/layer_detach.h"
@@ -49,10 +50,13 @@ Status Vdi::AddHandle(Access access) {
   MutexLock lock(lifecycle_mutex_);
   if (access == Access::kReadWrite) {
     if (writers_ == 0) {
+      const uint64_t shown = ShownEpoch();
       if (const Status owner = BecomeOwner(); !owner) {
         if (readers_ > 0 && published_file_ == FileIdentity{}) (void)LoadPublished();
         return owner;
       }
+      // Another owner in between has written in place what readers here have seen.
+      if (readers_ > 0 && ShownEpoch() != shown + 1) new_content_ = true;
     }
     ++writers_;
     return {};
@@ -85,7 +89,6 @@ Status Vdi::DropHandle(Access access) {
 // Takes over what is published, unless that is what we have already. If the last owner died on this
 // host, the VDI is recovered and published first, so that a reader misses nothing that was flushed.
 Status Vdi::LoadPublished() {
-  FileSystem& fs = environment_.file_system;
   const Result<LockStatus> last = WriterLock::Inspect(environment_.storage, folder_);
   if (last && !last->damaged && !last->held && !last->record.clean &&
       last->record.host == environment_.self.host) {
@@ -95,9 +98,14 @@ Status Vdi::LoadPublished() {
       QUOIN_TRY(published);
     }
   }
+  return LoadPublishedFiles(Wanted::kNewest);
+}
+
+Status Vdi::LoadPublishedFiles(Wanted wanted) {
+  FileSystem& fs = environment_.file_system;
   for (int attempt = 1;; ++attempt) {
     const Result<FileFacts> before = fs.Facts(StoreLayout::Published(folder_));
-    const Status loaded = LoadPublishedOnce();
+    const Status loaded = LoadPublishedOnce(wanted);
     if (loaded || loaded.error().code != ErrorCode::kNotFound || !before) return loaded;
     const Result<FileFacts> now = fs.Facts(StoreLayout::Published(folder_));
     const bool was_replaced = now && (now->identity != before->identity ||
@@ -106,7 +114,7 @@ Status Vdi::LoadPublished() {
   }
 }
 
-Status Vdi::LoadPublishedOnce() {
+Status Vdi::LoadPublishedOnce(Wanted wanted) {
   FileSystem& fs = environment_.file_system;
   QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
   if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
@@ -116,6 +124,7 @@ Status Vdi::LoadPublishedOnce() {
                                                  StoreLayout::Published(folder_),
                                                  state.vdi.id.ToString()));
   }
+  if (wanted == Wanted::kWithHead && !state.vdi.head_published) return {};
   MutexLock lock(state_mutex_);
   const auto head = std::find_if(state.layers.begin(), state.layers.end(),
                                  [&](const auto& l) { return l.seq == state.vdi.head_seq; });
@@ -142,6 +151,38 @@ Status Vdi::LoadPublishedOnce() {
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
   published_file_ = facts.identity;
   published_ctime_ns_ = facts.ctime_ns;
+  if (readers_ > 0) new_content_ = true;
+  return {};
+}
+
+uint64_t Vdi::ShownEpoch() const {
+  MutexLock lock(state_mutex_);
+  return state_.vdi.epoch;
+}
+
+void Vdi::FollowPublished() {
+  if (becoming_owner_) return;  // which may wait for another host, with the mutex held
+  MutexLock lock(lifecycle_mutex_);
+  const Status looked = LookForNewer();
+  if (!looked && !std::exchange(cannot_follow_, true)) {
+    spdlog::warn("{}: what its last owner left cannot be read yet: {}", Title(),
+                 looked.error().what);
+  }
+  if (looked) cannot_follow_ = false;
+}
+
+Status Vdi::LookForNewer() {
+  if (readers_ == 0 || writers_ > 0 || !data_.has_contents()) return {};
+  {
+    MutexLock lock(state_mutex_);
+    if (unpublished_head_blocks_) return {};  // newer than what is published
+  }
+  QUOIN_ASSIGN(const FileFacts facts,
+               environment_.file_system.Facts(StoreLayout::Published(folder_)));
+  if (facts.identity == looked_at_file_ && facts.ctime_ns == looked_at_ctime_ns_) return {};
+  QUOIN_TRY(LoadPublishedFiles(Wanted::kWithHead));
+  looked_at_file_ = facts.identity;
+  looked_at_ctime_ns_ = facts.ctime_ns;
   return {};
 }
 
@@ -214,6 +255,13 @@ Result<LayerStack> Vdi::OpenStack(uint32_t top_seq, const VdiState& state) {
 // ------------------------------------------------------------------------------- owning
 
 Status Vdi::BecomeOwner() {
+  becoming_owner_ = true;
+  const Status taken = TakeLockAndOpen();
+  becoming_owner_ = false;
+  return taken;
+}
+
+Status Vdi::TakeLockAndOpen() {
   FileSystem& fs = environment_.file_system;
   const std::string name = environment_.NameHint(id_);
   QUOIN_TRY(environment_.lease.Begin());

@@ -85,25 +85,32 @@ class Guest:
     }
     ROOT_DEVICES = {"virtio": "/dev/vda", "ide": "/dev/sda"}
 
-    def __init__(self, image, disk, *, bus, aio, log_folder):
+    def __init__(self, image, disk, *, bus, aio, log_folder, cache="none", name="", incoming="",
+                 arguments=()):
+        """`incoming` is where a guest comes from that runs elsewhere, as QEMU's -incoming has it;
+        `name` tells the logs of such guests apart, `arguments` are more of QEMU's."""
         self.disk = pathlib.Path(disk)
         self.bus = bus
-        self.console = pathlib.Path(log_folder) / f"console-{self.disk.name}-{bus}.log"
+        self.is_incoming = bool(incoming)
+        self.console = pathlib.Path(log_folder) / f"console-{self.disk.name}-{bus}{name}.log"
         self._next_number = 1
         self._lines = queue.Queue()
         accelerator = probe_accelerator(image)
-        print(f"  booting {self.disk} on {bus}, aio={aio}, {accelerator}", flush=True)
+        if not self.is_incoming:
+            print(f"  booting {self.disk} on {bus}, aio={aio}, cache={cache}, {accelerator}",
+                  flush=True)
         self._started = time.monotonic()
         # The kernel kills QEMU should this process be killed without a chance to do so itself.
         self._qemu = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL",
              "qemu-system-x86_64", "-accel", accelerator, "-cpu", "max", "-m", str(MEMORY_MIB),
              "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-             "-drive", f"if=none,id=disk,file={self.disk},format=raw,cache=none,discard=unmap,"
+             "-drive", f"if=none,id=disk,file={self.disk},format=raw,cache={cache},discard=unmap,"
                        f"aio={aio}",
              *self.BUSES[bus],
              "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
              "-chardev", "stdio,id=agent,signal=off", "-serial", "chardev:agent",
+             *arguments, *(("-incoming", incoming) if incoming else ()),
              "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
              "-append", f"console=ttyS0 panic=-1 root={self.ROOT_DEVICES[bus]} ro "
                         "fsck.mode=skip init=/sbin/guest_agent"],
@@ -115,6 +122,8 @@ class Guest:
             reader.start()
 
     def __enter__(self):
+        if self.is_incoming:
+            return self  # It has said that it is ready where it comes from.
         try:
             self._wait_for("#ready", BOOT_LIMIT_SECONDS, "start its agent")
         except BaseException:
@@ -158,6 +167,13 @@ class Guest:
         if status != 0:
             raise self._error(f"'{command}' ended with status {status}: {output}")
         return output
+
+    def await_exit(self):
+        """Waits until QEMU has ended, as it was told to, and has let go of its disks."""
+        try:
+            self._qemu.wait(POWER_OFF_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise self._error(f"did not end in {POWER_OFF_LIMIT_SECONDS} s") from None
 
     def power_off(self):
         """Shuts the guest down in order and waits until QEMU has let go of the disk."""

@@ -81,6 +81,30 @@ def limit_whole_run(seconds):
     signal.alarm(seconds)
 
 
+def guard_mount(mount):
+    """Starts what takes a mount away should this process be killed without a chance to do so.
+
+    It waits for the end of a pipe that only this process holds open (by the descriptor returned,
+    which is to be closed once the mount is gone), and is nobody's child, so that killing a tree of
+    processes does not reach it. A dead mount in the way of everything else on the machine would be
+    worse than a failed test.
+    """
+    read_end, write_end = os.pipe()
+    script = 'exec 3<&0; { cat; fusermount3 -u -z "$1"; } <&3 >/dev/null 2>&1 &'
+    subprocess.run(["sh", "-c", script, "guard", str(mount)], stdin=read_end, check=True,
+                   start_new_session=True)
+    os.close(read_end)
+    return write_end
+
+
+def unmount_by_force(mount):
+    for _ in range(8):  # A mount on top of a mount is possible, endless ones are not.
+        done = subprocess.run(["fusermount3", "-u", "-z", str(mount)],
+                              stderr=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            break
+
+
 class Store:
     """A new store, mounted. `mount` is the mounted tree; vdi() and snapshot() name files in it."""
 
@@ -92,27 +116,13 @@ class Store:
         self.scratch = self.folder / "scratch"
         self.mount.mkdir()
         self.scratch.mkdir()
-        self._guard = self._start_guard()
+        self._guard = guard_mount(self.mount)
         try:
             run(self.quoin, "init", self.store)
             self.mount_it()
         except BaseException:
             self.remove()
             raise
-
-    def _start_guard(self):
-        """Starts what takes the mount away should this process be killed without a chance to.
-
-        It waits for the end of a pipe that only this process holds open, and is nobody's child, so
-        that killing a tree of processes does not reach it. A dead mount in the way of everything
-        else on the machine would be worse than a failed test.
-        """
-        read_end, write_end = os.pipe()
-        script = 'exec 3<&0; { cat; fusermount3 -u -z "$1"; } <&3 >/dev/null 2>&1 &'
-        subprocess.run(["sh", "-c", script, "guard", str(self.mount)], stdin=read_end, check=True,
-                       start_new_session=True)
-        os.close(read_end)
-        return write_end
 
     def vdi(self, name):
         return self.mount / "vdis" / name
@@ -161,11 +171,7 @@ class Store:
                 self.unmount()
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 print(f"unmounting by force: {error}", file=sys.stderr, flush=True)
-                for _ in range(8):  # A mount on top of a mount is possible, endless ones are not.
-                    done = subprocess.run(["fusermount3", "-u", "-z", str(self.mount)],
-                                          stderr=subprocess.DEVNULL, check=False)
-                    if done.returncode != 0:
-                        break
+                unmount_by_force(self.mount)
                 time.sleep(1)  # The daemon sees the end of its session and goes.
         os.close(self._guard)
         if os.environ.get(KEEP_VARIABLE):

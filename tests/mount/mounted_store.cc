@@ -55,17 +55,26 @@ MountedStore::~MountedStore() {
 }
 
 ::testing::AssertionResult MountedStore::Start(const std::string& store) {
-  store_ = store.empty() ? folder_ / "store" : store;
-  // No trace outside of the test's own folder, and no meeting with other mounts of this host.
-  setenv("QUOIN_RUN_DIR", (folder_ / "run").c_str(), 1);
-  setenv("QUOIN_STATE_DIR", (folder_ / "state").c_str(), 1);
-  std::filesystem::create_directory(mount());
-  const Outcome made = RunProgram({QuoinBinary(), "init", store_});
+  const Outcome made = RunProgram(
+      {QuoinBinary(), "init", store.empty() ? folder_ / "store" : store});
   if (made.exit_status != 0) return Succeeded(made, "quoin init");
+  return Join(store.empty() ? folder_ / "store" : store);
+}
+
+::testing::AssertionResult MountedStore::Join(const std::string& store) {
+  store_ = store;
+  std::filesystem::create_directory(mount());
   return Mount();
 }
 
+// No trace outside of the test's own folder, and no meeting with other mounts of this host.
+void MountedStore::BecomeItsHost() const {
+  setenv("QUOIN_RUN_DIR", (folder_ / "run").c_str(), 1);
+  setenv("QUOIN_STATE_DIR", (folder_ / "state").c_str(), 1);
+}
+
 ::testing::AssertionResult MountedStore::Mount(const std::vector<std::string>& options) {
+  BecomeItsHost();
   std::vector<std::string> words = {QuoinBinary(), "mount", store_, mount(), "--log",
                                     folder_ / "daemon.log"};
   words.insert(words.end(), options.begin(), options.end());
@@ -80,6 +89,7 @@ MountedStore::~MountedStore() {
 }
 
 ::testing::AssertionResult MountedStore::Unmount() {
+  BecomeItsHost();
   const Outcome unmounted = RunProgram({QuoinBinary(), "unmount", mount()});
   if (unmounted.exit_status != 0) return Succeeded(unmounted, "quoin unmount");
   if (!HasGone(daemon_)) {
@@ -120,6 +130,7 @@ void MountedStore::UnmountByForce() {
 }
 
 Outcome MountedStore::Quoin(std::vector<std::string> words) const {
+  BecomeItsHost();
   words.insert(words.begin(), {QuoinBinary(), "--store", store_});
   return RunProgram(words);
 }

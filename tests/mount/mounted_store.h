@@ -29,6 +29,8 @@ class MountedStore {
 
   // Makes the store and mounts it. `store` empty: in the temporary folder.
   ::testing::AssertionResult Start(const std::string& store = "");
+  // Mounts another one's store, as another host: each has an identity of its own.
+  ::testing::AssertionResult Join(const std::string& store);
   // With more words for the command.
   ::testing::AssertionResult Mount(const std::vector<std::string>& options = {});
   ::testing::AssertionResult Unmount();
@@ -52,6 +54,7 @@ class MountedStore {
   uint64_t StoreBytes() const;  // space that the store takes on its disk
 
  private:
+  void BecomeItsHost() const;
   void UnmountByForce();
   void TellOfDaemon() const;  // why a test has failed is often in its log
 

@@ -81,5 +81,135 @@ TEST_F(ReadersTest, AWriterThatCannotLetGoCleanlyTakesTheContentsFromReadersButN
   EXPECT_TRUE(Content(id_).substr(kBlockBytes) == content_.substr(kBlockBytes));
 }
 
+// --- readers of what another host writes -------------------------------------------------------------
+
+// Counts what the kernel's caches would be told.
+class CountingObserver final : public StoreObserver {
+ public:
+  void NameChanged(const std::string&) override {}
+  void SnapshotChanged(const Id&, const std::string&) override {}
+  void SizeOrAttributesChanged(const Id&) override {}
+  void ContentReplaced(const Id&) override { ++replaced_; }
+  int TakeReplaced() { return std::exchange(replaced_, 0); }
+
+ private:
+  int replaced_ = 0;
+};
+
+class ReadersOfAnotherHostTest : public ReadersTest {
+ protected:
+  void SetUp() override {
+    ReadersTest::SetUp();
+    other_ = OpenAs(2);
+    other_->SetObserver(&observer_);
+    reader_ = OpenThere(Access::kRead);
+  }
+
+  VdiHandle OpenThere(Access access) {
+    Result<VdiHandle> handle = other_->OpenVdi(id_, access);
+    EXPECT_OK(handle);
+    return handle ? std::move(*handle) : VdiHandle();
+  }
+
+  void WriteHere(const std::string& bytes) {
+    VdiHandle writer = OpenVdi(id_);
+    ASSERT_OK(writer->Write(0, AsBytes(bytes)));
+    ASSERT_OK(writer.Close());
+  }
+
+  std::string SeenThere() { return Read(*reader_, 0, reader_->size_bytes()); }
+
+  // What the other store's follower does.
+  int Follow() {
+    reader_->FollowPublished();
+    return reader_->TakeNewContent() ? 1 : 0;
+  }
+
+  const std::string changed_ = PatternOf(2, content_.size());
+  std::unique_ptr<Store> other_;
+  CountingObserver observer_;
+  VdiHandle reader_;
+};
+
+TEST_F(ReadersOfAnotherHostTest, WhoFollowsSeesWhatTheOwnerLeft) {
+  EXPECT_EQ(Follow(), 0);
+  WriteHere(changed_);
+  EXPECT_EQ(Follow(), 1);
+  EXPECT_TRUE(SeenThere() == changed_);
+  EXPECT_EQ(Follow(), 0);
+}
+
+TEST_F(ReadersOfAnotherHostTest, WhoFollowsSeesAVdiGrow) {
+  WriteHere(changed_ + changed_);
+  EXPECT_EQ(Follow(), 1);
+  EXPECT_TRUE(SeenThere() == changed_ + changed_);
+}
+
+// Removing a snapshot publishes what is below the head only: to go there would be to go back in time.
+TEST_F(ReadersOfAnotherHostTest, WhoFollowsNeverGoesBackToWhatIsPublishedWithoutTheHead) {
+  Snapshot("a", "one");
+  WriteHere(changed_);
+  EXPECT_EQ(Follow(), 1);
+  VdiHandle writer = OpenVdi(id_);
+  ASSERT_OK(store_->RenameSnapshot(id_, "one", "two"));
+  ASSERT_OK(other_->FindSnapshot(id_, "two"));
+  EXPECT_EQ(Follow(), 0);
+  EXPECT_TRUE(SeenThere() == changed_);
+  const std::string last = PatternOf(3, content_.size());
+  ASSERT_OK(writer->Write(0, AsBytes(last)));
+  ASSERT_OK(writer.Close());
+  EXPECT_EQ(Follow(), 1);
+  EXPECT_TRUE(SeenThere() == last);
+}
+
+TEST_F(ReadersOfAnotherHostTest, TheKernelIsToldWhenTheirHostBecomesTheOwnerAfterAnother) {
+  WriteHere(changed_);
+  EXPECT_EQ(observer_.TakeReplaced(), 0);
+  VdiHandle writer = OpenThere(Access::kReadWrite);
+  EXPECT_EQ(observer_.TakeReplaced(), 1);
+  EXPECT_TRUE(SeenThere() == changed_);
+  ASSERT_OK(writer.Close());
+  // Nobody else came in between.
+  writer = OpenThere(Access::kReadWrite);
+  EXPECT_EQ(observer_.TakeReplaced(), 0);
+}
+
+TEST_F(ReadersOfAnotherHostTest, TheKernelIsToldWhenAnotherReaderOpensWhatIsNewer) {
+  WriteHere(changed_);
+  const VdiHandle second = OpenThere(Access::kRead);
+  EXPECT_EQ(observer_.TakeReplaced(), 1);
+  EXPECT_TRUE(SeenThere() == changed_);
+}
+
+TEST_F(ReadersOfAnotherHostTest, WhoFollowsKeepsWhatItHasWhileTheNewCannotBeRead) {
+  WriteHere(changed_);
+  fs_.Plan({.mode = FaultMode::kErrors, .only_call = Call::kOpen, .only_path_part = "published.db"});
+  EXPECT_EQ(Follow(), 0);
+  fs_.ClearFaults();
+  EXPECT_EQ(Follow(), 1);
+  EXPECT_TRUE(SeenThere() == changed_);
+}
+
+TEST_F(ReadersOfAnotherHostTest, AFollowerLooksByItself) {
+  StoreOptions options = TestOptions();
+  options.announces_itself = true;  // as a daemon's
+  const Result<std::unique_ptr<Store>> third =
+      Store::Open(fs_, "/store", TestHost(3), options);
+  ASSERT_OK(third);
+  CountingObserver observer;
+  (*third)->SetObserver(&observer);
+  Result<VdiHandle> reader = (*third)->OpenVdi(id_, Access::kRead);
+  ASSERT_OK(reader);
+  WriteHere(changed_);
+  std::string seen;
+  for (int i = 0; i < 500 && seen != changed_; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    seen = Read(**reader, 0, changed_.size());
+  }
+  EXPECT_TRUE(seen == changed_);
+  (*third)->SetObserver(nullptr);
+  EXPECT_GE(observer.TakeReplaced(), 1);
+}
+
 }  // namespace
 }  // namespace quoin
