@@ -113,8 +113,8 @@ Result<Clients> ClientsOf(const std::string& directory, const std::string& secon
 
 ProbeReport DescribeClients(Clients clients) {
   const char* const missing =
-      "none here; whether locks, names and files hold between hosts was not probed. With another mount of "
-      "the same storage: quoin doctor DIR --second DIR2";
+      "whether locks, names and files hold between hosts was not probed; with another mount of the same "
+      "storage: quoin doctor DIR --second DIR2";
   switch (clients) {
     case Clients::kOne:
       return ProbeNote("one mount was given, so all processes were of one client of the storage", missing);

@@ -88,7 +88,7 @@ TEST_F(DoctorVerbTest, SaysWhatOneMountCannotShow) {
   EXPECT_EQ(ProbeOf(alone, "clients")["verdict"], "note");
   // Two mount points of one mounted filesystem are no second host.
   boost::filesystem::create_directories(Path("bound"));
-  ASSERT_EQ(mount(storage().c_str(), Path("bound").c_str(), nullptr, MS_BIND, nullptr), 0);
+  ASSERT_EQ(::mount(storage().c_str(), Path("bound").c_str(), nullptr, MS_BIND, nullptr), 0);
   const json bound = Doctor({storage(), "--second", Path("bound")});
   umount2(Path("bound").c_str(), MNT_DETACH);
   EXPECT_EQ(bound["clients"], "same");
