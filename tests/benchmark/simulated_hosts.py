@@ -164,8 +164,7 @@ class Host(Machine):
             pause = rules.quick_poll if is_quick else rules.slow_poll
             if attempt.owner_may_be_dead and (attempt.is_free or not is_quick) and \
                     not cluster.as_before:
-                longest = attempt.until_dead if attempt.is_free else rules.margin
-                pause = max(rules.quick_poll, min(attempt.until_dead, longest))
+                pause = max(rules.quick_poll, min(attempt.until_dead, rules.margin))
             yield Sleep(min(pause, left))
         while not self.may_change():
             yield Sleep(rules.slow_poll)
