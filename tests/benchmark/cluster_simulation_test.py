@@ -10,7 +10,7 @@ from ownership_rules import Costs, rules_of_the_code
 from simulated_cluster import Cluster
 from simulated_time import StorageModel
 
-RUNS = 8
+RUNS = 6
 # The storage may be as late as the margin but for what clocks drift apart within a lease.
 WORST = StorageModel("worst", rate=2_000, round_trip=2e-3, sync=5e-3, stale=0.7, lock_release=3.0)
 DRIFT = 0.01

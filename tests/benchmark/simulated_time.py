@@ -103,6 +103,7 @@ class Storage:
     """Serves operations in the order in which they come, and counts them."""
 
     SAMPLES = 20_000  # of latencies, for each kind
+    AT_ONCE = 4  # operations of one process for which others wait; then it is their turn
 
     def __init__(self, loop, model):
         self.loop = loop
@@ -113,16 +114,23 @@ class Storage:
         self._free_at = 0.0
 
     def serve(self, operations, answer):
-        begin = self.loop.now
-        served = max(begin, self._free_at) + operations.count / self.model.rate
+        self._serve(operations, operations.count, self.loop.now, answer)
+
+    def _serve(self, operations, left, begin, answer):
+        count = min(left, self.AT_ONCE)
+        served = max(self.loop.now, self._free_at) + count / self.model.rate
         self._free_at = served
-        end = served + operations.count * self.model.round_trip + operations.syncs * self.model.sync
-        self.counts[operations.kind] += operations.count
+        end = served + count * self.model.round_trip
+        self.counts[operations.kind] += count
+        if left > count:
+            self.loop.at(end, self._serve, operations, left - count, begin, answer)
+            return
+        end += operations.syncs * self.model.sync
         self._note(operations.kind, end - begin)
         if operations.effect is None:
             self.loop.at(end, answer, None)
         else:
-            # Somewhere in the midst of them; what is seen may be older still.
+            # Somewhere in the midst of the last ones; what is seen may be older still.
             moment = served + (end - served) * self.loop.random.random()
             self.loop.at(moment, self._take_effect, operations.effect, end, answer)
 
