@@ -16,7 +16,7 @@
 #include <boost/filesystem.hpp>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
+#include <cstring>
 #include <thread>
 
 namespace quoin {
@@ -39,8 +39,15 @@ void* Init(fuse_conn_info* connection, fuse_config* config) {
   return nullptr;
 }
 
-int GetAttributes(const char* path, struct stat* facts, fuse_file_info*) {
-  return Answer(lstat(At(path).c_str(), facts));
+// A client that is behind: it does not see yet what another one has just made, where that is raced for.
+bool IsHidden(const char* path, const struct stat& facts, const fuse_file_info* info) {
+  return lies_told.creation_is_never_exclusive && info == nullptr && S_ISREG(facts.st_mode) &&
+         facts.st_size == 0 && std::strstr(path, "/exclusive-creation/") != nullptr;
+}
+
+int GetAttributes(const char* path, struct stat* facts, fuse_file_info* info) {
+  if (lstat(At(path).c_str(), facts) != 0) return -errno;
+  return IsHidden(path, *facts, info) ? -ENOENT : 0;
 }
 int ReadFolder(const char* path, void* buffer, fuse_fill_dir_t fill, off_t, fuse_file_info*,
                fuse_readdir_flags) {
