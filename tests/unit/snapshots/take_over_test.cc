@@ -273,6 +273,48 @@ TEST_F(ComebackTest, WhatAStoppedOwnerHadUnderWayIsNeverSeenAndItsGuestGetsError
   ASSERT_OK(old_handle->Close());
 }
 
+// The storage ends what it had under way, and ends it well; but that is in files that have a
+// successor.
+TEST_F(ComebackTest, AFlushOfBlocksThatWereOwnedIsNotAnsweredAsDoneAfterATakeOver) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(PatternOf(2, kBlockBytes))));
+  ASSERT_OK((*old_handle)->Flush());
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(PatternOf(3, kBlockBytes))));
+  stopping_.Stop();
+  std::thread flushing([&] { EXPECT_ERROR(kLostOwnership, (*old_handle)->Flush()); });
+  AwaitWaiting(1);
+  store_ = OpenPatient(1);
+  const VdiHandle handle = OpenVdi(a);
+  stopping_.Continue();
+  flushing.join();
+}
+
+TEST_F(ComebackTest, ASnapshotWhoseCommitEndsAfterATakeOverIsNotAnsweredAsTaken) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(PatternOf(2, kBlockBytes))));
+  VdiHandle handle;
+  Within(
+      Call::kSync, "vdi.db-wal",
+      [&] {
+        EXPECT_ERROR(kLostOwnership, old->CreateSnapshots({{"a", "s"}}));
+      },
+      [&] {
+        stopping_.Stop();
+        store_ = OpenPatient(1);
+        handle = OpenVdi(a);
+        stopping_.Continue();
+      });
+  const Result<std::vector<SnapshotRecord>> snapshots = store_->ListSnapshots(a);
+  ASSERT_OK(snapshots);
+  EXPECT_TRUE(snapshots->empty());
+}
+
 TEST_F(ComebackTest, AnOwnerThatComesBackBeforeAnybodyTookOverGoesOn) {
   const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
   const std::unique_ptr<Store> old = OpenStoppable(2);
