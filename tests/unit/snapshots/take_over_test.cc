@@ -315,6 +315,32 @@ TEST_F(ComebackTest, ASnapshotWhoseCommitEndsAfterATakeOverIsNotAnsweredAsTaken)
   EXPECT_TRUE(snapshots->empty());
 }
 
+TEST_F(ComebackTest, AnOwnerThatIsJustLettingGoPublishesNothingAfterATakeOver) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  const std::string flushed = PatternOf(2, kBlockBytes);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(flushed)));
+  ASSERT_OK((*old_handle)->Flush());
+  VdiHandle handle;
+  Within(
+      Call::kSync, "vdi.db-wal", [&] { EXPECT_ERROR(kLostOwnership, old_handle->Close()); },
+      [&] {
+        stopping_.Stop();
+        store_ = OpenPatient(1);
+        handle = OpenVdi(a);
+        ASSERT_OK(handle->Write(0, AsBytes(PatternOf(3, kBlockBytes))));
+        ASSERT_OK(handle->Flush());
+        stopping_.Continue();
+      });
+  EXPECT_TRUE(Read(*handle, 0, kBlockBytes) == PatternOf(3, kBlockBytes));
+  const std::unique_ptr<Store> third = OpenAs(3);
+  const Result<VdiHandle> reader = third->OpenVdi(a, Access::kRead);
+  ASSERT_OK(reader);
+  EXPECT_TRUE(Read(**reader, 0, kBlockBytes) == flushed);  // in place, in the head that is published
+}
+
 TEST_F(ComebackTest, AnOwnerThatComesBackBeforeAnybodyTookOverGoesOn) {
   const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
   const std::unique_ptr<Store> old = OpenStoppable(2);
