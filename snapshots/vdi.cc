@@ -74,6 +74,11 @@ Status Vdi::WaitForLease() const {
               "close the VDI here and open it again");
 }
 
+Status Vdi::Commit(VdiDatabase::Transaction& transaction) const {
+  QUOIN_TRY(transaction.Commit());
+  return CheckLease();
+}
+
 bool Vdi::KeepsOwnership() {
   std::shared_ptr<WriterLock> lock;
   {
@@ -256,7 +261,11 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
       return Poison(synced.error());
     }
   }
-  if (!changed) return true;
+  if (!changed) {
+    // As in Commit: the sync may have ended after another host had copied what was there before.
+    QUOIN_TRY(CheckLease());
+    return true;
+  }
 
   VdiRecord vdi = state_.vdi;
   vdi.size_bytes = size_bytes;
@@ -279,7 +288,7 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
       if (is_last) QUOIN_TRY(transaction.PutSnapshot(snapshot));
     }
     QUOIN_TRY(transaction.PutVdi(vdi));
-    return transaction.Commit();
+    return Commit(transaction);
   };
   if (const Status committed = commit(); !committed) {
     put_back();
@@ -451,7 +460,7 @@ Status Vdi::FinishFrozen() {
         QUOIN_TRY(transaction.PutLayer(finished));
       }
       QUOIN_ASSIGN(removed, transaction.RemoveOwnership(record.seq, kForgetRowsPerTransaction));
-      QUOIN_TRY(transaction.Commit());
+      QUOIN_TRY(Commit(transaction));
       if (record.has_ownership_file) continue;
       record.has_ownership_file = true;
       for (LayerRecord& l : state_.layers) {

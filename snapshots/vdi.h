@@ -158,6 +158,9 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   }
   bool HasLease() const;
   Status WaitForLease() const;
+  // Commits, and looks whether this was still ours then. What the storage had under way when this host
+  // was cut off or stopped may end well after another one took over, in files that no one reads any more.
+  Status Commit(VdiDatabase::Transaction& transaction) const;
   Failure Poison(const Error& error);
   Layer::Location LayerLocation(const std::string& name) const;
   const LayerRecord* FindLayer(uint32_t seq) const QUOIN_REQUIRES(state_mutex_);

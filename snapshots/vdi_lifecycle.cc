@@ -381,7 +381,7 @@ Status Vdi::Recover() {
     for (uint64_t removed = 1; removed > 0;) {  // rows that were about to be forgotten
       QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
       QUOIN_ASSIGN(removed, transaction.RemoveOwnership(layer.seq, 4096));
-      if (removed > 0) QUOIN_TRY(transaction.Commit());
+      if (removed > 0) QUOIN_TRY(Commit(transaction));
     }
   }
   // In any case others must see what was flushed, published or not.
@@ -400,7 +400,7 @@ Status Vdi::Recover() {
   QUOIN_TRY(transaction.PutLayer(old_head));
   QUOIN_TRY(transaction.PutLayer(head));
   QUOIN_TRY(transaction.PutVdi(vdi));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
   QUOIN_ASSIGN(state_, database_->Load());
   state_.vdi.epoch = lock_->epoch();
   return {};
@@ -424,7 +424,7 @@ Status Vdi::DecidePendingSnapshots() {
     } else {
       QUOIN_TRY(transaction.RemoveSnapshot(snapshot.id));
     }
-    QUOIN_TRY(transaction.Commit());
+    QUOIN_TRY(Commit(transaction));
     head_changed_ = true;  // others must see it
   }
   QUOIN_ASSIGN(state_, database_->Load());
@@ -531,7 +531,7 @@ Status Vdi::PublishHead() {
   state.vdi.data_blocks = data_.data_blocks();
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   QUOIN_TRY(transaction.PutVdi(state.vdi));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
   QUOIN_TRY(WritePublished(fs, environment_.layout, folder_, state));
   state_ = std::move(state);
   head_changed_ = false;

@@ -209,7 +209,7 @@ Status Vdi::CommitRows(VdiState changed, const SealChanges& changes,
     if (changes.snapshots.count(snapshot.id) > 0) QUOIN_TRY(transaction.PutSnapshot(snapshot));
   }
   for (const LayerRecord& layer : gone) QUOIN_TRY(transaction.RemoveLayer(layer.seq));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
   state_ = std::move(changed);
   return {};
 }

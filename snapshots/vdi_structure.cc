@@ -208,7 +208,7 @@ Result<std::shared_ptr<Image>> Vdi::OpenSnapshot(const Id& id) {
 Status Vdi::ChangeSnapshot(const SnapshotRecord& changed) {
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   QUOIN_TRY(transaction.PutSnapshot(changed));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
   for (SnapshotRecord& snapshot : state_.snapshots) {
     if (snapshot.id == changed.id) snapshot = changed;
   }
@@ -253,7 +253,7 @@ Status Vdi::RemoveSnapshot(const std::string& name) {
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   QUOIN_TRY(transaction.RemoveSnapshot(snapshot.id));
   for (const LayerRecord& layer : unreachable) QUOIN_TRY(transaction.RemoveLayer(layer.seq));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
   state_.snapshots = std::move(remaining);
   for (const LayerRecord& gone : unreachable) {
     std::erase_if(state_.layers, [&](const LayerRecord& l) { return l.seq == gone.seq; });
@@ -322,7 +322,7 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   QUOIN_TRY(transaction.PutLayer(head));
   QUOIN_TRY(transaction.PutSnapshot(safety));
   QUOIN_TRY(transaction.PutVdi(changed.vdi));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
 
   const std::shared_ptr<Layer> frozen = data_.head();
   state_ = std::move(changed);
@@ -372,7 +372,7 @@ Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& s
   for (const LayerRecord& layer : linked) QUOIN_TRY(transaction.PutLayer(layer));
   QUOIN_TRY(transaction.PutLayer(head));
   QUOIN_TRY(transaction.PutVdi(changed.vdi));
-  QUOIN_TRY(transaction.Commit());
+  QUOIN_TRY(Commit(transaction));
   state_ = std::move(changed);
   data_.Replace({data_.head(), std::move(stack), data_.size_bytes(), 0});
   copying_ = true;

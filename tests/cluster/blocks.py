@@ -48,6 +48,10 @@ class Shadow:
             self._durable[block] = marks[-1]
         self._possible = {}
 
+    def certain(self):
+        """What the disk holds, once all is flushed."""
+        return list(self._durable)
+
     def problems(self, marks):
         """What is wrong with a disk that holds these marks, in words; empty if nothing is."""
         found = []

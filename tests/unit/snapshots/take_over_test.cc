@@ -362,6 +362,74 @@ TEST_P(ComebackOnStorageTest, WhatAStoppedOwnerHadUnderWayIsNeverSeenAndItsGuest
   ASSERT_OK(old_handle->Close());
 }
 
+// The storage ends what it had under way, and ends it well; but that is in files that have a
+// successor.
+TEST_F(ComebackTest, AFlushOfBlocksThatWereOwnedIsNotAnsweredAsDoneAfterATakeOver) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(PatternOf(2, kBlockBytes))));
+  ASSERT_OK((*old_handle)->Flush());
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(PatternOf(3, kBlockBytes))));
+  stopping_.Stop();
+  std::thread flushing([&] { EXPECT_ERROR(kLostOwnership, (*old_handle)->Flush()); });
+  AwaitWaiting(1);
+  store_ = OpenPatient(1);
+  const VdiHandle handle = OpenVdi(a);
+  stopping_.Continue();
+  flushing.join();
+}
+
+TEST_F(ComebackTest, ASnapshotWhoseCommitEndsAfterATakeOverIsNotAnsweredAsTaken) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(PatternOf(2, kBlockBytes))));
+  VdiHandle handle;
+  Within(
+      Call::kSync, "vdi.db-wal",
+      [&] {
+        EXPECT_ERROR(kLostOwnership, old->CreateSnapshots({{"a", "s"}}));
+      },
+      [&] {
+        stopping_.Stop();
+        store_ = OpenPatient(1);
+        handle = OpenVdi(a);
+        stopping_.Continue();
+      });
+  const Result<std::vector<SnapshotRecord>> snapshots = store_->ListSnapshots(a);
+  ASSERT_OK(snapshots);
+  EXPECT_TRUE(snapshots->empty());
+}
+
+TEST_F(ComebackTest, AnOwnerThatIsJustLettingGoPublishesNothingAfterATakeOver) {
+  const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
+  const std::unique_ptr<Store> old = OpenStoppable(2);
+  Result<VdiHandle> old_handle = old->OpenVdi(a, Access::kReadWrite);
+  ASSERT_OK(old_handle);
+  const std::string flushed = PatternOf(2, kBlockBytes);
+  ASSERT_OK((*old_handle)->Write(0, AsBytes(flushed)));
+  ASSERT_OK((*old_handle)->Flush());
+  VdiHandle handle;
+  Within(
+      Call::kSync, "vdi.db-wal", [&] { EXPECT_ERROR(kLostOwnership, old_handle->Close()); },
+      [&] {
+        stopping_.Stop();
+        store_ = OpenPatient(1);
+        handle = OpenVdi(a);
+        ASSERT_OK(handle->Write(0, AsBytes(PatternOf(3, kBlockBytes))));
+        ASSERT_OK(handle->Flush());
+        stopping_.Continue();
+      });
+  EXPECT_TRUE(Read(*handle, 0, kBlockBytes) == PatternOf(3, kBlockBytes));
+  const std::unique_ptr<Store> third = OpenAs(3);
+  const Result<VdiHandle> reader = third->OpenVdi(a, Access::kRead);
+  ASSERT_OK(reader);
+  EXPECT_TRUE(Read(**reader, 0, kBlockBytes) == flushed);  // in place, in the head that is published
+}
+
 TEST_F(ComebackTest, AnOwnerThatComesBackBeforeAnybodyTookOverGoesOn) {
   const Id a = CreateWith("a", PatternOf(1, kBlockBytes));
   const std::unique_ptr<Store> old = OpenStoppable(2);
