@@ -15,9 +15,11 @@ constexpr int kReadAttempts = 3;
 }  // namespace
 
 Status WritePublished(FileSystem& file_system, const StoreLayout& layout,
-                      const std::string& vdi_folder, const VdiState& state) {
+                      const std::string& vdi_folder, const VdiState& state,
+                      const std::function<Status()>& is_owner) {
   QUOIN_ASSIGN(const std::string bytes, EncodeDatabase(state, JournalForm::kRollback));
-  return ReplaceFile(file_system, StoreLayout::Published(vdi_folder), layout.NewTemporary(), bytes);
+  return ReplaceFile(file_system, StoreLayout::Published(vdi_folder), layout.NewTemporary(), bytes,
+                     is_owner);
 }
 
 Result<VdiState> ReadPublished(FileSystem& file_system, const std::string& vdi_folder) {

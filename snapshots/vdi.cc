@@ -349,7 +349,7 @@ VdiState Vdi::PublishableState() const {
 
 Status Vdi::Publish() {
   QUOIN_TRY(WritePublished(environment_.file_system, environment_.layout, folder_,
-                           PublishableState()));
+                           PublishableState(), [this] { return CheckLease(); }));
   publish_needed_ = facts_changed_ = false;
   return ForgetUnpublished(std::exchange(removed_layers_, {}));
 }
@@ -366,7 +366,8 @@ Status Vdi::PublishUnlocked() {
     publish_needed_ = facts_changed_ = false;
   }
   const Status written =
-      WritePublished(environment_.file_system, environment_.layout, folder_, state);
+      WritePublished(environment_.file_system, environment_.layout, folder_, state,
+                     [this] { return CheckLease(); });
   MutexLock lock(state_mutex_);
   if (written) return ForgetUnpublished(removed_layers);
   removed_layers_.insert(removed_layers_.end(), removed_layers.begin(), removed_layers.end());
@@ -390,7 +391,8 @@ Status Vdi::PublishFacts() {
     state.vdi.attributes = state_.vdi.attributes;
   }
   const Status written =
-      WritePublished(environment_.file_system, environment_.layout, folder_, state);
+      WritePublished(environment_.file_system, environment_.layout, folder_, state,
+                     [this] { return CheckLease(); });
   if (written) return {};
   MutexLock lock(state_mutex_);
   facts_changed_ = true;
