@@ -24,7 +24,7 @@ MOOSE_WAITS = "what a host that vanished was writing cannot be read on MooseFS f
 # By then GlusterFS has closed the connection of a host that is cut off, and freed its locks (21 s were
 # measured).
 GIVEN_UP_SECONDS = 25
-HISTORY_SECONDS = {"local": 20, "gluster": 30, "moosefs": 12}
+HISTORY_SECONDS = {"local": 15, "gluster": 20, "moosefs": 8}
 
 
 class TakeOver(ClusterTest):
