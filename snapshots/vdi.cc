@@ -216,7 +216,9 @@ Status Vdi::Record(Extent extent, const std::vector<SnapshotRecord>& new_snapsho
     const size_t limit = n < kMaxRecordTransactions ? kRegionsPerTransaction
                                                     : std::numeric_limits<size_t>::max();
     QUOIN_ASSIGN(const bool is_last, RecordSome(extent, new_snapshots, limit));
-    if (is_last) return {};
+    // What was recorded counts only if another host has not taken over before: a process that was stopped in
+    // the last of these calls may have written to files that are not the VDI's any more.
+    if (is_last) return CheckLease();
   }
 }
 

@@ -364,7 +364,7 @@ std::optional<Answer> HostsWorld::Await(ModelHost& host, const Operation& operat
   for (;;) {
     time_.Settle();
     if (is_answered()) break;
-    (void)Collect();
+    if (Collect()) continue;
     if (IsOver()) return std::nullopt;
     if (time_.WakeNext(end)) continue;
     stuck_ = true;

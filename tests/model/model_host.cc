@@ -99,6 +99,7 @@ void ModelHost::OpenStore() {
         seam_, "/store", TestHost(static_cast<uint8_t>(number_ + 1)), OptionsOf(clock_));
     if (!store) return Refused(store.error());
     store_ = std::move(*store);
+    time_.AwaitSleeper(party_);  // the lease's thread
     for (size_t vdi = 0; vdi < vdis_.size(); ++vdi) {
       (void)store_->Lookup(VdiName(static_cast<int>(vdi)));
     }

@@ -104,6 +104,11 @@ void VirtualTime::Leave(Party& party) {
   at_rest_.notify_all();
 }
 
+void VirtualTime::AwaitSleeper(const Party& party) {
+  std::unique_lock lock(mutex_);
+  at_rest_.wait(lock, [&] { return party.waiting > 0; });
+}
+
 void VirtualTime::SetFrozen(Party& party, bool frozen) {
   const std::lock_guard lock(mutex_);
   party.frozen = frozen;

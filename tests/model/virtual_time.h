@@ -56,6 +56,8 @@ class VirtualTime {
   // --- by threads of the parties --------------------------------------------------------------
   void Begin(Party& party);  // this thread works for the party, which has entered
   void Leave(Party& party);
+  // Until some other thread of the party sleeps: one that was just begun, and has not looked at the time.
+  void AwaitSleeper(const Party& party);
   void Sleep(Party& party, std::chrono::nanoseconds duration, const Condition* condition,
              Mutex* mutex) QUOIN_NO_THREAD_SAFETY_ANALYSIS;
   void Notify(const Condition& condition);
