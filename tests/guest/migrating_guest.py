@@ -84,7 +84,7 @@ class MigratingGuest:
         try:
             self.guest.__enter__()
         except BaseException:
-            self.log.end()
+            self.__exit__()
             raise
         return self
 
