@@ -216,10 +216,10 @@ Status Scrubber::VerifyFrames(const Pack& pack, PackState& state) {
     if (const Result<bool> header = pack.IsFrameHeaderRight(i); !header.value_or(false)) {
       state.tables_are_right = false;
     }
-    const Result<Pack::SlotMask> verified =
+    const Result<SlotMask> verified =
         pack.VerifyFrame(i, *digests, std::span(buffer).first(frame.raw_bytes()));
     // What the disk cannot read is as damaged as what it reads wrong.
-    Pack::SlotMask damaged = verified.value_or((Pack::SlotMask{1} << frame.slots()) - 1);
+    SlotMask damaged = verified.value_or((SlotMask{1} << frame.slots()) - 1);
     ++state.frames;
     for (; damaged != 0; damaged &= damaged - 1) {
       const auto index = static_cast<uint32_t>(std::countr_zero(damaged));

@@ -27,6 +27,18 @@ MapRun RunIn(const RegionNode& region, uint32_t block) {
   return {false, next - block, {}};
 }
 
+// The data blocks in [first, end) of its region.
+uint64_t CountIn(const RegionNode& region, uint64_t first, uint64_t end) {
+  auto extent =
+      std::partition_point(region.extents.begin(), region.extents.end(),
+                           [first](const MapExtent& each) { return each.end() <= first; });
+  uint64_t blocks = 0;
+  for (; extent != region.extents.end() && extent->first < end; ++extent) {
+    blocks += std::min<uint64_t>(extent->end(), end) - std::max<uint64_t>(extent->first, first);
+  }
+  return blocks;
+}
+
 bool Extends(const MapRun& run, const MapRun& next) {
   if (run.data != next.data) return false;
   return !run.data || (run.first.pack == next.first.pack &&
@@ -131,6 +143,15 @@ Result<MapRun> Map::FindRun(uint64_t block, uint64_t limit) const {
 Result<uint64_t> Map::CountData(uint64_t first, uint64_t count) const {
   const uint64_t end = std::min(EndOf(first, count), span_blocks());
   if (first >= end) return 0;
+  // Each first write of a guest asks for its few blocks: no way down is gone for them, nor every
+  // extent looked at.
+  const uint64_t region = first / kRegionBlocks;
+  if (end - first < kRegionBlocks && (end - 1) / kRegionBlocks == region) {
+    QUOIN_ASSIGN(const Place place, Find(region));
+    if (place.leaf == nullptr) return 0;
+    const uint64_t base = region * kRegionBlocks;
+    return CountIn(*place.leaf->region(), first - base, end - base);
+  }
   return CountUnder(ChildOfRoot(root_), root_.height, 0, first, end);
 }
 
@@ -141,15 +162,11 @@ Result<uint64_t> Map::CountUnder(const MapChild& child, unsigned level, uint64_t
   if (child.IsNull() || end <= node_first || node_end <= first) return 0;
   if (first <= node_first && node_end <= end) return child.data_blocks;
   QUOIN_ASSIGN(const std::shared_ptr<const MapNode> node, ReadNode(child, level));
-  uint64_t blocks = 0;
   if (level == 0) {
-    for (const MapExtent& extent : node->region()->extents) {
-      const uint64_t from = std::max(first, node_first + extent.first);
-      const uint64_t to = std::min(end, node_first + extent.end());
-      if (from < to) blocks += to - from;
-    }
-    return blocks;
+    const uint64_t from = std::max(first, node_first) - node_first;
+    return CountIn(*node->region(), from, std::min(end, node_end) - node_first);
   }
+  uint64_t blocks = 0;
   for (size_t i = 0; i < kMapFanout; ++i) {
     QUOIN_ASSIGN(const uint64_t part,
                  CountUnder(node->inner()->children[i], level - 1,

@@ -1,10 +1,22 @@
-// Decompressed frames, by pack and first slot, shared by all who read packs. What is in it never
+// Decompressed blocks, by pack and frame, shared by all who read packs. What is in it never
 // changes, so nothing is ever invalidated: a pack is forgotten to give its memory back.
 //
-// Thread-safe. Sixteen shards by hash, each with its mutex, its part of the byte budget and its
-// own order: the frame that came first goes first, but one that was used since is spared once more (an
-// approximation of least recently used in which a hit moves nothing). Concurrent misses of one frame
-// load it once.
+// A frame is loaded as a whole, but only some of its blocks may be wanted: under a long history a
+// frame holds what changed together once, and most of that has changed again since. So a frame
+// comes in whole, because what lies beside a block is often read next; when its turn comes it is
+// trimmed to the blocks that were asked for meanwhile, and those stay for as long as they are asked
+// for.
+//
+// Thread-safe. Sixteen shards by hash, each with its mutex, its part of the byte budget, and two
+// queues:
+//   fresh  frames as they were loaded, in that order. Once the budget is spent, at most an eighth
+//   of it
+//          is theirs; the oldest is trimmed and goes on to
+//   kept   in the order of eviction. Who is first goes, but slots that were asked for since it was
+//   last
+//          looked at are spared once more (an approximation of least recently used, slot by slot,
+//          in which a hit moves nothing).
+// Concurrent misses of one frame load it once.
 #pragma once
 
 #include <array>
@@ -12,7 +24,6 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -20,18 +31,9 @@
 #include "blockstore/base/error.h"
 #include "blockstore/base/id.h"
 #include "blockstore/base/mutex.h"
+#include "blockstore/packs/frame.h"
 
 namespace quoin {
-
-struct Frame {
-  explicit Frame(size_t size)
-      : bytes(std::make_unique_for_overwrite<std::byte[]>(size)), size_bytes(size) {}
-
-  std::unique_ptr<std::byte[]> bytes;
-  size_t size_bytes;
-  uint32_t damaged = 0;  // slots whose bytes mean nothing (Pack::SlotMask)
-};
-using FramePointer = std::shared_ptr<const Frame>;
 
 // A frame's first slot names it for good: compaction renumbers frames, never slots.
 struct FrameKey {
@@ -45,8 +47,9 @@ class FrameCache {
   struct Counters {
     uint64_t hits = 0;
     uint64_t misses = 0;
-    uint64_t evicted = 0;
-    uint64_t bytes = 0;  // held now, with what each frame costs beside its bytes
+    uint64_t evicted = 0;  // frames of which nothing was left
+    uint64_t trimmed = 0;  // frames of which a part was let go
+    uint64_t bytes = 0;    // held now, with what each frame costs beside its bytes
   };
 
   // Holds at most `budget_bytes`, which may be 0; the frames that readers hold on to and those
@@ -55,15 +58,17 @@ class FrameCache {
   FrameCache(const FrameCache&) = delete;
   FrameCache& operator=(const FrameCache&) = delete;
 
-  // The frame if it is there; null if not. Counts a hit or nothing.
-  FramePointer Find(const FrameKey& key);
+  // The frame if these slots of it are there; null if not. Counts a hit or nothing, and does not
+  // keep the frame longer: it is for those who pass by once.
+  FramePointer Find(const FrameKey& key, SlotMask wanted);
 
-  // The frame; `load()` makes it (Result<FramePointer>) if it is not there and no other thread is
-  // making it. A failed load fails all that wait for it, and the next Get tries again. Frames with
-  // damaged slots are not kept, so that a repair shows at once.
+  // The frame with these slots at least; `load()` makes it, whole (Result<FramePointer>), if one of
+  // them is not there and no other thread is making it. A failed load fails all that wait for it,
+  // and the next Get tries again. Frames with damaged slots are not kept, so that a repair shows at
+  // once.
   template <typename Load>
-  Result<FramePointer> Get(const FrameKey& key, Load load) {
-    Claim claim = ClaimFrame(key);
+  Result<FramePointer> Get(const FrameKey& key, SlotMask wanted, Load load) {
+    Claim claim = ClaimFrame(key, wanted);
     if (claim.frame != nullptr) return std::move(claim.frame);
     if (!claim.mine) return WaitFor(key, *claim.loading);
     Completion completion{*this, key, *claim.loading};
@@ -78,14 +83,17 @@ class FrameCache {
 
  private:
   struct Loading {
+    SlotMask wanted = 0;  // by whoever waits for it
     bool done = false;
     bool keep = true;
     Result<FramePointer> result = FramePointer();
   };
   struct Entry {
     FramePointer frame;
-    bool used = false;                  // since it was looked at for eviction
-    std::list<FrameKey>::iterator turn;  // in the order of eviction
+    SlotMask loaded_for = 0;  // what was asked for when it was loaded
+    SlotMask used = 0;        // asked for since then, or since it was last looked at for eviction
+    bool is_fresh = true;
+    std::list<FrameKey>::iterator turn;  // in its queue
   };
   struct KeyHash {
     size_t operator()(const FrameKey& key) const {
@@ -97,7 +105,9 @@ class FrameCache {
     mutable Mutex mutex{LockRank::kFrameCache};
     Condition loaded;
     std::unordered_map<FrameKey, Entry, KeyHash> entries QUOIN_GUARDED_BY(mutex);
-    std::list<FrameKey> turns QUOIN_GUARDED_BY(mutex);  // who is looked at next is last
+    std::list<FrameKey> fresh QUOIN_GUARDED_BY(mutex);  // who is looked at next is last
+    std::list<FrameKey> kept QUOIN_GUARDED_BY(mutex);   // likewise
+    uint64_t fresh_bytes QUOIN_GUARDED_BY(mutex) = 0;   // of counters.bytes
     std::unordered_map<FrameKey, std::shared_ptr<Loading>, KeyHash> loading QUOIN_GUARDED_BY(mutex);
     Counters counters QUOIN_GUARDED_BY(mutex);
   };
@@ -114,17 +124,26 @@ class FrameCache {
     Result<FramePointer> result = Fail(ErrorCode::kIo, "loading a frame was given up");
     ~Completion() { cache.Complete(key, loading, result); }
   };
+  using Dropped = std::vector<FramePointer>;  // freed once the mutex is let go
 
   static constexpr size_t kShards = 16;
+  static constexpr uint64_t kFreshShare = 8;  // one part in so many
   // List and table nodes, allocation headers, the Frame itself: about this much a frame.
   static constexpr uint64_t kOverheadBytes = 256;
 
+  static uint64_t CostOf(const Frame& frame) { return frame.size_bytes + kOverheadBytes; }
   Shard& ShardOf(const FrameKey& key) { return shards_[(KeyHash()(key) >> 8) % kShards]; }
-  Claim ClaimFrame(const FrameKey& key);
+  Claim ClaimFrame(const FrameKey& key, SlotMask wanted);
   Result<FramePointer> WaitFor(const FrameKey& key, Loading& loading);
   void Complete(const FrameKey& key, Loading& loading, const Result<FramePointer>& result);
-  FramePointer FindIn(Shard& shard, const FrameKey& key) QUOIN_REQUIRES(shard.mutex);
-  void EvictOne(Shard& shard, std::vector<FramePointer>& dropped) QUOIN_REQUIRES(shard.mutex);
+  void Insert(Shard& shard, const FrameKey& key, const FramePointer& frame, SlotMask wanted,
+              Dropped& dropped) QUOIN_REQUIRES(shard.mutex);
+  void MakeRoom(Shard& shard, Dropped& dropped) QUOIN_REQUIRES(shard.mutex);
+  static void KeepOldestFresh(Shard& shard, Dropped& dropped) QUOIN_REQUIRES(shard.mutex);
+  static void SpareOrEvict(Shard& shard, Dropped& dropped) QUOIN_REQUIRES(shard.mutex);
+  static void Trim(Shard& shard, Entry& entry, SlotMask wanted, Dropped& dropped)
+      QUOIN_REQUIRES(shard.mutex);
+  static void TakeOut(Shard& shard, Entry& entry, Dropped& dropped) QUOIN_REQUIRES(shard.mutex);
 
   const uint64_t shard_budget_bytes_;
   std::array<Shard, kShards> shards_;

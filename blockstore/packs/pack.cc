@@ -42,7 +42,7 @@ std::span<const std::byte> SlotBytes(const FrameEntry& frame, std::span<const st
   return frame.holds_blocks() ? raw.subspan(index * kBlockBytes, kBlockBytes) : raw;
 }
 
-Pack::SlotMask AllSlots(const FrameEntry& frame) { return (Pack::SlotMask{1} << frame.slots()) - 1; }
+SlotMask AllSlots(const FrameEntry& frame) { return (SlotMask{1} << frame.slots()) - 1; }
 
 }  // namespace
 
@@ -156,7 +156,7 @@ Result<bool> Pack::ReadStored(size_t frame, std::span<std::byte> out) const {
   return PackChecksum(out) == entry.checksum();
 }
 
-Result<Pack::SlotMask> Pack::ReadFrame(size_t frame, std::span<std::byte> out) const {
+Result<SlotMask> Pack::ReadFrame(size_t frame, std::span<std::byte> out) const {
   const FrameEntry& entry = frames_[frame];
   if (out.size() != entry.raw_bytes()) std::abort();
   if (entry.codec() == Compression::kNone) {
@@ -179,7 +179,7 @@ Result<bool> Pack::IsFrameHeaderRight(size_t frame) const {
   return read && stored == expected;
 }
 
-Result<Pack::SlotMask> Pack::VerifyFrame(size_t frame, const SlotDigests& digests,
+Result<SlotMask> Pack::VerifyFrame(size_t frame, const SlotDigests& digests,
                                          std::span<std::byte> out) const {
   QUOIN_ASSIGN(SlotMask damaged, ReadFrame(frame, out));
   const FrameEntry& entry = frames_[frame];
@@ -191,7 +191,7 @@ Result<Pack::SlotMask> Pack::VerifyFrame(size_t frame, const SlotDigests& digest
   return damaged;
 }
 
-Result<Pack::SlotMask> Pack::Salvage(size_t frame, std::span<const std::byte> stored,
+Result<SlotMask> Pack::Salvage(size_t frame, std::span<const std::byte> stored,
                                      std::span<std::byte> out) const {
   const FrameEntry& entry = frames_[frame];
   if (stored.data() != out.data()) {

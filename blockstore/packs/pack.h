@@ -39,9 +39,6 @@ class SlotDigests {
 
 class Pack {
  public:
-  // A bit for each slot of a frame, the first slot's lowest.
-  using SlotMask = uint32_t;
-
   // kNotFound; kCorrupt if neither the beginning nor the end is that pack's; kNewerFormat.
   static Result<std::shared_ptr<const Pack>> Open(FileSystem& file_system, const Id& id,
                                                   std::string path);

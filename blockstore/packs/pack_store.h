@@ -120,9 +120,9 @@ class PackStore final : public RecordReader {
   template <typename Read>
   auto WithPack(const Id& id, Read read) -> decltype(read(std::declval<const PackPointer&>()));
   Status ReadFrom(const Pack& pack, uint32_t slot, uint64_t in_slot, std::span<std::byte> out);
-  Result<Pack::SlotMask> ReadPart(const Pack& pack, size_t frame, uint64_t offset,
+  Result<SlotMask> ReadPart(const Pack& pack, size_t frame, uint64_t offset,
                                   std::span<std::byte> part, bool in_place);
-  Status Heal(const Pack& pack, size_t frame, Pack::SlotMask damaged, uint64_t offset,
+  Status Heal(const Pack& pack, size_t frame, SlotMask damaged, uint64_t offset,
               std::span<std::byte> part);
   Result<std::vector<std::byte>> ReadCopy(const Pack& pack, const SlotLocation& damaged);
   Result<std::vector<std::byte>> ReadSlot(const SlotLocation& at);

@@ -10,16 +10,6 @@
 #include "blockstore/packs/pack_store.h"
 
 namespace quoin {
-namespace {
-
-// Slots of a frame that hold the bytes [offset, offset + length) of it.
-Pack::SlotMask SlotsOf(uint64_t offset, uint64_t length) {
-  const uint64_t first = offset / kBlockBytes;
-  const uint64_t end = BlocksOf(offset + length);
-  return ((Pack::SlotMask{1} << end) - 1) & ~((Pack::SlotMask{1} << first) - 1);
-}
-
-}  // namespace
 
 // Runs `read(pack)`. A file that was replaced under an open descriptor is no longer readable on some
 // storage (NFS answers ESTALE): what fails other than by damage is tried once more with the pack
@@ -82,7 +72,7 @@ Status PackStore::ReadFrom(const Pack& pack, uint32_t slot, uint64_t in_slot,
     const uint64_t offset = (slot - entry.first_slot()) * kBlockBytes + in_slot;
     const std::span<std::byte> part = out.first(std::min(out.size(), entry.raw_bytes() - offset));
     const bool in_place = long_run && part.size() == entry.raw_bytes();
-    QUOIN_ASSIGN(Pack::SlotMask damaged, ReadPart(pack, *frame, offset, part, in_place));
+    QUOIN_ASSIGN(SlotMask damaged, ReadPart(pack, *frame, offset, part, in_place));
     damaged &= SlotsOf(offset, part.size());
     if (damaged != 0) {
       const auto blocks = static_cast<uint64_t>(std::popcount(damaged));
@@ -98,27 +88,28 @@ Status PackStore::ReadFrom(const Pack& pack, uint32_t slot, uint64_t in_slot,
 }
 
 // The bytes [offset, offset + part.size()) of the frame; returns which of its slots are damaged.
-Result<Pack::SlotMask> PackStore::ReadPart(const Pack& pack, size_t frame, uint64_t offset,
-                                           std::span<std::byte> part, bool in_place) {
+Result<SlotMask> PackStore::ReadPart(const Pack& pack, size_t frame, uint64_t offset,
+                                     std::span<std::byte> part, bool in_place) {
   const FrameEntry& entry = pack.frames()[frame];
   const FrameKey key{pack.id(), entry.first_slot()};
+  const SlotMask wanted = SlotsOf(offset, part.size());
   if (in_place) {
-    const FramePointer cached = cache_.Find(key);
+    const FramePointer cached = cache_.Find(key, wanted);
     if (cached == nullptr) return pack.ReadFrame(frame, part);
     std::memcpy(part.data(), cached->bytes.get(), part.size());
     return cached->damaged;
   }
-  QUOIN_ASSIGN(const FramePointer loaded, cache_.Get(key, [&]() -> Result<FramePointer> {
+  QUOIN_ASSIGN(const FramePointer loaded, cache_.Get(key, wanted, [&]() -> Result<FramePointer> {
     auto fresh = std::make_shared<Frame>(entry.raw_bytes());
     QUOIN_ASSIGN(fresh->damaged, pack.ReadFrame(frame, {fresh->bytes.get(), fresh->size_bytes}));
     return FramePointer(std::move(fresh));
   }));
-  std::memcpy(part.data(), loaded->bytes.get() + offset, part.size());
+  std::memcpy(part.data(), loaded->At(offset), part.size());
   return loaded->damaged;
 }
 
 // Fills the damaged blocks of a part from copies elsewhere.
-Status PackStore::Heal(const Pack& pack, size_t frame, Pack::SlotMask damaged, uint64_t offset,
+Status PackStore::Heal(const Pack& pack, size_t frame, SlotMask damaged, uint64_t offset,
                        std::span<std::byte> part) {
   const FrameEntry& entry = pack.frames()[frame];
   for (; damaged != 0; damaged &= damaged - 1) {
@@ -191,7 +182,7 @@ Result<std::shared_ptr<const std::string>> PackStore::ReadRecord(RecordKind kind
                               at.slot, static_cast<int>(entry.kind()), static_cast<int>(kind)));
     }
     auto record = std::make_shared<std::string>(entry.raw_bytes(), '\0');
-    QUOIN_ASSIGN(const Pack::SlotMask damaged,
+    QUOIN_ASSIGN(const SlotMask damaged,
                  pack->ReadFrame(*frame, std::as_writable_bytes(std::span(*record))));
     if (damaged != 0) {
       return Fail(ErrorCode::kCorrupt,

@@ -63,7 +63,7 @@ std::optional<std::vector<std::byte>> PackStore::MendedFrame(const Pack& pack, s
   if (!entry.holds_blocks()) return std::nullopt;  // records are stored once
   std::vector<std::byte> bytes(kFrameHeaderBytes + entry.raw_bytes());
   const std::span<std::byte> raw = std::span(bytes).subspan(kFrameHeaderBytes);
-  Result<Pack::SlotMask> damaged = pack.ReadFrame(frame, raw);
+  Result<SlotMask> damaged = pack.ReadFrame(frame, raw);
   if (!damaged || !Heal(pack, frame, *damaged, 0, raw)) return std::nullopt;
   return bytes;
 }

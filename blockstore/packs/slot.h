@@ -18,6 +18,9 @@ struct SlotLocation {
   bool IsNull() const { return pack.IsNull(); }
 };
 
+// A bit for each slot of a frame (pack_format.h), the first slot's lowest.
+using SlotMask = uint32_t;
+
 struct SlotLocationHash {
   size_t operator()(const SlotLocation& at) const {
     return IdHash()(at.pack) ^ (at.slot * 0x9e3779b97f4a7c15ULL);

@@ -116,6 +116,20 @@ TEST_F(MapTest, CountsComeFromTheNodesAtTheEndsAlone) {
   EXPECT_LE(records_.reads(), 5u);
 }
 
+TEST_F(MapTest, CountsWithinARegionAreExactAndReadItsNodeOnce) {
+  const auto map = Build({{10, 5, 100}, {15, 5, 200}, {30, 1, 300}, {3 * kRegionBlocks, 7, 400}});
+  for (uint64_t first = 0; first < 40; ++first) {
+    uint64_t expected = 0;
+    for (uint64_t end = first; end < 40; ++end) {
+      EXPECT_EQ(map->CountData(first, end - first), expected) << first << " to " << end;
+      expected += (end >= 10 && end < 20) || end == 30;
+    }
+  }
+  EXPECT_EQ(map->CountData(2 * kRegionBlocks + 5, 100), 0u);
+  EXPECT_EQ(map->CountData(3 * kRegionBlocks - 1, 3), 2u);
+  EXPECT_LE(records_.reads(), 3u);
+}
+
 TEST_F(MapTest, FullSubtreesAreSkippedInSearchOfAHole) {
   const auto map = Build({{0, 40 * kRegionBlocks - 3, 0}});
   EXPECT_EQ(map->FindHole(5, kMaxVdiBlocks), 40 * kRegionBlocks - 3);

@@ -68,7 +68,7 @@ class PackTest : public ::testing::TestWithParam<Compression> {
     for (size_t i = 0; i < pack.frames().size(); ++i) {
       const FrameEntry& frame = pack.frames()[i];
       std::vector<std::byte> raw(frame.raw_bytes());
-      const Result<Pack::SlotMask> damaged = pack.ReadFrame(i, raw);
+      const Result<SlotMask> damaged = pack.ReadFrame(i, raw);
       EXPECT_OK(damaged);
       if (!damaged) continue;
       for (uint32_t n = 0; n < frame.slots(); ++n) {
