@@ -15,11 +15,9 @@ constexpr int kReadAttempts = 3;
 }  // namespace
 
 Status WritePublished(FileSystem& file_system, const StoreLayout& layout,
-                      const std::string& vdi_folder, const VdiState& state,
-                      const std::function<Status()>& is_owner) {
+                      const std::string& vdi_folder, const VdiState& state) {
   QUOIN_ASSIGN(const std::string bytes, EncodeDatabase(state, JournalForm::kRollback));
-  return ReplaceFile(file_system, StoreLayout::Published(vdi_folder), layout.NewTemporary(), bytes,
-                     is_owner);
+  return ReplaceFile(file_system, StoreLayout::Published(vdi_folder), layout.NewTemporary(), bytes);
 }
 
 Result<VdiState> ReadPublished(FileSystem& file_system, const std::string& vdi_folder) {

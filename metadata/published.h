@@ -6,7 +6,6 @@
 // temporary.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "blockstore/base/file_system.h"
@@ -15,12 +14,9 @@
 
 namespace quoin {
 
-// Durable when it returns. kInvalid if the state breaks record_checks.h. `is_owner` is asked once its file
-// is among the session's temporaries: whoever takes the VDI over removes those, so that either it refuses,
-// or the file is gone and cannot replace what the next owner has published.
+// Durable when it returns. kInvalid if the state breaks record_checks.h.
 Status WritePublished(FileSystem& file_system, const StoreLayout& layout,
-                      const std::string& vdi_folder, const VdiState& state,
-                      const std::function<Status()>& is_owner = {});
+                      const std::string& vdi_folder, const VdiState& state);
 
 // kNotFound if it was never published, kCorrupt if damaged, kNewerFormat.
 Result<VdiState> ReadPublished(FileSystem& file_system, const std::string& vdi_folder);

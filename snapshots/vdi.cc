@@ -351,7 +351,7 @@ VdiState Vdi::PublishableState() const {
 
 Status Vdi::Publish() {
   QUOIN_TRY(WritePublished(environment_.file_system, environment_.layout, folder_,
-                           PublishableState(), [this] { return CheckLease(); }));
+                           PublishableState()));
   publish_needed_ = facts_changed_ = false;
   return ForgetUnpublished(std::exchange(removed_layers_, {}));
 }
@@ -368,8 +368,7 @@ Status Vdi::PublishUnlocked() {
     publish_needed_ = facts_changed_ = false;
   }
   const Status written =
-      WritePublished(environment_.file_system, environment_.layout, folder_, state,
-                     [this] { return CheckLease(); });
+      WritePublished(environment_.file_system, environment_.layout, folder_, state);
   MutexLock lock(state_mutex_);
   if (written) return ForgetUnpublished(removed_layers);
   removed_layers_.insert(removed_layers_.end(), removed_layers.begin(), removed_layers.end());
@@ -393,8 +392,7 @@ Status Vdi::PublishFacts() {
     state.vdi.attributes = state_.vdi.attributes;
   }
   const Status written =
-      WritePublished(environment_.file_system, environment_.layout, folder_, state,
-                     [this] { return CheckLease(); });
+      WritePublished(environment_.file_system, environment_.layout, folder_, state);
   if (written) return {};
   MutexLock lock(state_mutex_);
   facts_changed_ = true;

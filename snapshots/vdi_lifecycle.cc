@@ -532,8 +532,7 @@ Status Vdi::PublishHead() {
   QUOIN_ASSIGN(VdiDatabase::Transaction transaction, database_->Begin());
   QUOIN_TRY(transaction.PutVdi(state.vdi));
   QUOIN_TRY(Commit(transaction));
-  QUOIN_TRY(WritePublished(fs, environment_.layout, folder_, state,
-                           [this] { return CheckLease(); }));
+  QUOIN_TRY(WritePublished(fs, environment_.layout, folder_, state));
   state_ = std::move(state);
   head_changed_ = false;
   written_ = false;

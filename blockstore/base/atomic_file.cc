@@ -36,9 +36,8 @@ Result<std::string> ReadWholeFile(FileSystem& file_system, const std::string& pa
 }
 
 Status ReplaceFile(FileSystem& file_system, const std::string& path, const std::string& temporary,
-                   std::string_view bytes, const std::function<Status()>& may_replace) {
+                   std::string_view bytes) {
   Status status = WriteTemporary(file_system, temporary, bytes);
-  if (status && may_replace) status = may_replace();
   if (status) status = file_system.Rename(temporary, path);
   if (!status) {
     (void)file_system.Remove(temporary);  // the first error is the one that counts

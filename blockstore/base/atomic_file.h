@@ -1,7 +1,6 @@
 // Small files that appear whole or not at all, on any storage, at any crash point.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <string_view>
 
@@ -16,10 +15,9 @@ Result<std::string> ReadWholeFile(FileSystem& file_system, const std::string& pa
 // Replaces `path` by a file of these bytes: temporary, fsync, rename, fsync of the folder. When it
 // returns the new content is durable; after a crash before that, the old or the new one is there.
 // `temporary` must be on the same filesystem and unique to the caller; it is gone afterwards unless
-// a crash leaves it. `may_replace` is asked when the temporary is there, right before the rename; its error
-// is the answer then, and nothing is replaced.
+// a crash leaves it.
 Status ReplaceFile(FileSystem& file_system, const std::string& path, const std::string& temporary,
-                   std::string_view bytes, const std::function<Status()>& may_replace = {});
+                   std::string_view bytes);
 
 // Creates `path` with these bytes, durably; kExists if the name is taken, on any host: temporary,
 // fsync, link, fsync of the folder.
