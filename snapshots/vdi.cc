@@ -29,7 +29,11 @@ constexpr int kMaxRecordTransactions = 2 * kMaxVdiRegions / kRegionsPerTransacti
 }  // namespace
 
 Vdi::Vdi(StoreEnvironment& environment, Id id, std::string folder)
-    : environment_(environment), id_(id), folder_(std::move(folder)) {}
+    : environment_(environment),
+      id_(id),
+      folder_(std::move(folder)),
+      fence_(environment.lease, lost_),
+      files_(environment.storage, fence_) {}
 
 Vdi::~Vdi() = default;
 
@@ -350,7 +354,7 @@ VdiState Vdi::PublishableState() const {
 }
 
 Status Vdi::Publish() {
-  QUOIN_TRY(WritePublished(environment_.file_system, environment_.layout, folder_,
+  QUOIN_TRY(WritePublished(files_, environment_.layout, folder_,
                            PublishableState()));
   publish_needed_ = facts_changed_ = false;
   return ForgetUnpublished(std::exchange(removed_layers_, {}));
@@ -368,7 +372,7 @@ Status Vdi::PublishUnlocked() {
     publish_needed_ = facts_changed_ = false;
   }
   const Status written =
-      WritePublished(environment_.file_system, environment_.layout, folder_, state);
+      WritePublished(files_, environment_.layout, folder_, state);
   MutexLock lock(state_mutex_);
   if (written) return ForgetUnpublished(removed_layers);
   removed_layers_.insert(removed_layers_.end(), removed_layers.begin(), removed_layers.end());
@@ -382,7 +386,7 @@ void Vdi::NoteFactsChanged() {
 }
 
 Status Vdi::PublishFacts() {
-  QUOIN_ASSIGN(VdiState state, ReadPublished(environment_.file_system, folder_));
+  QUOIN_ASSIGN(VdiState state, ReadPublished(files_, folder_));
   {
     MutexLock lock(state_mutex_);
     if (database_ == nullptr) return {};
@@ -392,7 +396,7 @@ Status Vdi::PublishFacts() {
     state.vdi.attributes = state_.vdi.attributes;
   }
   const Status written =
-      WritePublished(environment_.file_system, environment_.layout, folder_, state);
+      WritePublished(files_, environment_.layout, folder_, state);
   if (written) return {};
   MutexLock lock(state_mutex_);
   facts_changed_ = true;
@@ -401,7 +405,7 @@ Status Vdi::PublishFacts() {
 
 // What is published now is without the head and without these layers, and all maps are in it.
 Status Vdi::ForgetUnpublished(const std::vector<std::string>& removed_layers) {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   head_changed_ = true;
   if (!state_.vdi.head_ownership_file.empty()) {
     (void)fs.Remove(StoreLayout::Layers(folder_) + "/" + state_.vdi.head_ownership_file);
@@ -447,7 +451,7 @@ Status Vdi::FinishFrozen() {
       QUOIN_TRY(only_facts ? PublishFacts() : PublishUnlocked());
       continue;
     }
-    QUOIN_TRY(ReplaceFile(environment_.file_system,
+    QUOIN_TRY(ReplaceFile(files_,
                           Layer::OwnershipPath(LayerLocation(record.name)),
                           environment_.layout.NewTemporary(), layer->ownership().Encode()));
     // The first transaction says so as well; most layers need no other.

@@ -19,11 +19,13 @@
 #include <string>
 #include <vector>
 
+#include "blockstore/base/fenced_file_system.h"
 #include "blockstore/base/mutex.h"
 #include "metadata/vdi_database.h"
 #include "metadata/writer_lock.h"
 #include "snapshots/data_path.h"
 #include "snapshots/image.h"
+#include "snapshots/ownership_fence.h"
 #include "snapshots/published_cache.h"
 #include "snapshots/seal_plan.h"
 #include "snapshots/snapshot_index.h"
@@ -263,6 +265,9 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   std::atomic<bool> failed_{false};   // a flush failed: nothing may be written any more
   std::atomic<bool> owned_{false};    // lock_ is held
   std::atomic<bool> lost_{false};     // another host has taken over; failed_ is set too
+  OwnershipFence fence_;
+  // The VDI's own files but its layers', which other VDIs may share, and which the next owner has copied.
+  FencedFileSystem files_;
   std::atomic<bool> copying_{false};  // state_.vdi.copy_origin is set
   std::atomic<int64_t> mtime_ns_{0};  // of the last write
   std::atomic<bool> written_{false};  // something changed since the last recording of attributes

@@ -102,7 +102,7 @@ Status Vdi::LoadPublished() {
 }
 
 Status Vdi::LoadPublishedFiles(Wanted wanted) {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   for (int attempt = 1;; ++attempt) {
     const Result<FileFacts> before = fs.Facts(StoreLayout::Published(folder_));
     const Status loaded = LoadPublishedOnce(wanted);
@@ -115,7 +115,7 @@ Status Vdi::LoadPublishedFiles(Wanted wanted) {
 }
 
 Status Vdi::LoadPublishedOnce(Wanted wanted) {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
   if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
   QUOIN_ASSIGN(VdiState state, ReadPublished(fs, folder_));
@@ -139,7 +139,8 @@ Status Vdi::LoadPublishedOnce(Wanted wanted) {
                  LoadOwnershipFile(fs, LayerLocation("").folder + "/" +
                                            state.vdi.head_ownership_file));
     QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
-                 Layer::Open(fs, LayerLocation(head->name), state.vdi.size_bytes, std::move(owned),
+                 Layer::Open(environment_.file_system, LayerLocation(head->name),
+                             state.vdi.size_bytes, std::move(owned),
                              Layer::Role::kHeadForReading));
     stack = stack.WithOnTop(std::move(layer));
   }
@@ -178,7 +179,7 @@ Status Vdi::LookForNewer() {
     if (unpublished_head_blocks_) return {};  // newer than what is published
   }
   QUOIN_ASSIGN(const FileFacts facts,
-               environment_.file_system.Facts(StoreLayout::Published(folder_)));
+               files_.Facts(StoreLayout::Published(folder_)));
   if (facts.identity == looked_at_file_ && facts.ctime_ns == looked_at_ctime_ns_) return {};
   QUOIN_TRY(LoadPublishedFiles(Wanted::kWithHead));
   looked_at_file_ = facts.identity;
@@ -262,7 +263,7 @@ Status Vdi::BecomeOwner() {
 }
 
 Status Vdi::TakeLockAndOpen() {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   const std::string name = environment_.NameHint(id_);
   QUOIN_TRY(environment_.lease.Begin());
   const uint64_t lapses = environment_.lease.lapses();
@@ -309,7 +310,8 @@ Status Vdi::TakeLockAndOpen() {
       published = ReadPublished(fs, folder_);
     }
     QUOIN_TRY(SweepLayerFiles(published ? &*published : nullptr));
-    return OpenLayers();
+    QUOIN_TRY(OpenLayers());
+    return CheckLease();  // what took long may have been lost meanwhile
   };
   if (const Status taken = take(); !taken) {
     // A VDI that could not be opened stays as unclean as it was found, and readers keep what they
@@ -351,7 +353,7 @@ Status Vdi::OpenLayers() {
 // dead owner's lock by itself: then nothing of that host arrives any more. The storage's file is asked anew
 // each time, so that what an administrator takes back counts at once.
 Status Vdi::DetachFromStaleOwner() {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   const auto new_temporary = [this] { return environment_.layout.NewTemporary(); };
   const Id stale = lock_->record().succeeds;
   if (!stale.IsNull()) QUOIN_TRY(RemoveTree(fs, environment_.layout.TemporariesOf(stale)));
@@ -435,7 +437,7 @@ Status Vdi::DecidePendingSnapshots() {
 // Files of layers that no row names: heads made for a snapshot that did not come to be, links of a
 // clone's layers before their commit, layers whose removal or sealing was committed.
 Status Vdi::SweepLayerFiles(const VdiState* published) {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   const std::string folder = StoreLayout::Layers(folder_);
   std::set<std::string> known;
   for (const LayerRecord& layer : state_.layers) {
@@ -512,7 +514,7 @@ Result<std::unique_ptr<Layer>> Vdi::ReopenHeadForReading() {
 // The head as it is now becomes readable by everyone: its owned blocks go into a file of their own
 // whose name carries the epoch, then published.db names it.
 Status Vdi::PublishHead() {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   const std::string folder = StoreLayout::Layers(folder_);
   const std::string old_file = state_.vdi.head_ownership_file;
   const Layer& head = *data_.head();
@@ -561,7 +563,7 @@ Status Vdi::CheckRemovable(const std::string& name, bool with_snapshots) const {
 }
 
 Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
-  FileSystem& fs = environment_.file_system;
+  FileSystem& fs = files_;
   const StoreLayout& layout = environment_.layout;
   MutexLock lifecycle(lifecycle_mutex_);
   if (readers_ + writers_ > 0) {

@@ -187,12 +187,12 @@ Status Vdi::PinMapsOf(const std::vector<LayerRecord>& layers) {
   }
   if (roots.empty()) return {};
   pinned_ = true;
-  return WriteMapPin(environment_.file_system, environment_.layout, id_, roots);
+  return WriteMapPin(files_, environment_.layout, id_, roots);
 }
 
 Status Vdi::Unpin() {
   if (!pinned_) return {};
-  const Status removed = environment_.file_system.Remove(environment_.layout.Pin(id_));
+  const Status removed = files_.Remove(environment_.layout.Pin(id_));
   if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
   pinned_ = false;
   return {};

@@ -91,7 +91,7 @@ Result<std::shared_ptr<Layer>> Vdi::MakeHead(uint64_t size_bytes) {
   const std::string name = fmt::format("{}-{}", state_.vdi.next_seq, lock_->epoch());
   const Layer::Location location = LayerLocation(name);
   // A failed attempt of this very session may have left files under this name.
-  QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, location));
+  QUOIN_TRY(Layer::RemoveFiles(files_, location));
   QUOIN_ASSIGN(std::unique_ptr<Layer> made,
                Layer::Create(environment_.file_system, location, size_bytes));
   return std::shared_ptr<Layer>(std::move(made));
@@ -158,7 +158,7 @@ Result<uint64_t> Vdi::BytesForSnapshot() const {
   constexpr uint64_t kFixedBytes = uint64_t{1} << 20;
   constexpr uint64_t kBytesPerScatteredBlock = 4;  // of runs; a region full of them becomes bits
   QUOIN_ASSIGN(const FileFacts published,
-               environment_.file_system.Facts(StoreLayout::Published(folder_)));
+               files_.Facts(StoreLayout::Published(folder_)));
   MutexLock lock(state_mutex_);
   QUOIN_TRY(RequireOwner());
   const uint64_t blocks = data_.head()->ownership().data_blocks();
@@ -333,7 +333,7 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
     QUOIN_TRY(frozen->Freeze());
     QUOIN_TRY(environment_.layer_cache.Adopt(frozen));
   } else {
-    QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, frozen->location()));
+    QUOIN_TRY(Layer::RemoveFiles(files_, frozen->location()));
   }
   return safety_name;
 }
@@ -363,7 +363,7 @@ Result<bool> Vdi::AdoptStack(const std::string& source_folder, const VdiState& s
   QUOIN_ASSIGN(const uint64_t in_holes, stack.CountData(0, BlocksOf(data_.size_bytes())));
   if (in_holes > 0) {
     for (const LayerRecord& layer : linked) {
-      QUOIN_TRY(Layer::RemoveFiles(environment_.file_system, LayerLocation(layer.name)));
+      QUOIN_TRY(Layer::RemoveFiles(files_, LayerLocation(layer.name)));
     }
     return false;
   }
@@ -423,7 +423,7 @@ Result<bool> Vdi::SharesStack(const std::string& source_folder, const VdiState& 
     if (source->state == LayerState::kSealed) return false;
     QUOIN_ASSIGN(const FileIdentity ours, layer->Identity());
     QUOIN_ASSIGN(const FileFacts theirs,
-                 environment_.file_system.Facts(StoreLayout::Layers(source_folder) + "/" +
+                 files_.Facts(StoreLayout::Layers(source_folder) + "/" +
                                                 source->name));
     if (ours != theirs.identity) return false;
     seq = source->parent_seq;
