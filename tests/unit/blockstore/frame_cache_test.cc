@@ -288,9 +288,10 @@ TEST(FrameCacheTest, ManyThreadsReadEvictAndForget) {
         const FrameKey key{packs[random() % packs.size()], number};
         const auto slot = static_cast<uint32_t>(random() % (number % 5 == 0 ? kSlots : 3));
         if (random() % 500 == 0) cache.Forget(key.pack);
-        const auto frame = cache.Get(key, kAll, [slot] { return MakeFrame(slot); });
+        const auto frame = cache.Get(key, Slot(slot), [number] { return MakeFullFrame(number); });
         ASSERT_OK(frame);
-        ASSERT_EQ((*frame)->bytes[random() % kFrameBytes], static_cast<std::byte>(slot));
+        ASSERT_EQ((*frame)->At(slot * kBlockBytes)[random() % kBlockBytes],
+                  static_cast<std::byte>(ByteOf(number, slot)));
       }
     });
   }
