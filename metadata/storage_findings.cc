@@ -111,6 +111,7 @@ Result<Decoded> Decode(std::string_view text, const StoreLayout& layout) {
   if (!json.is_object()) return damaged;
   try {
     if (json.at("quoin").get<std::string>() != "storage") return damaged;
+    if (!json.at("format").is_number_unsigned()) return damaged;
     const uint64_t format = json.at("format").get<uint64_t>();
     if (format > kFormat) {
       return Fail(ErrorCode::kNewerFormat,
