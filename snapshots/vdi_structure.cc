@@ -158,7 +158,7 @@ Result<uint64_t> Vdi::BytesForSnapshot() const {
   constexpr uint64_t kFixedBytes = uint64_t{1} << 20;
   constexpr uint64_t kBytesPerScatteredBlock = 4;  // of runs; a region full of them becomes bits
   QUOIN_ASSIGN(const FileFacts published,
-               files_.Facts(StoreLayout::Published(folder_)));
+               environment_.file_system.Facts(StoreLayout::Published(folder_)));
   MutexLock lock(state_mutex_);
   QUOIN_TRY(RequireOwner());
   const uint64_t blocks = data_.head()->ownership().data_blocks();
