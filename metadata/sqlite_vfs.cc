@@ -43,7 +43,9 @@ struct SeamFile {
   std::unique_ptr<File> file;
   std::string path;
   bool is_main = false;
-  bool name_is_durable = true;  // false until the folder of a file that we made is synced
+  // False until the folder of a file is synced that we may have made, or that somebody made before us who
+  // did not come to sync it: a power cut would take it away with all that was synced in it.
+  bool name_is_durable = true;
 };
 
 SeamFile& Of(sqlite3_file* file) { return *reinterpret_cast<SeamFile*>(file); }
@@ -179,12 +181,10 @@ int OpenFile(sqlite3_vfs* vfs, const char* name, sqlite3_file* handle, int flags
   const std::string path = name;
   OpenOptions options;
   if ((flags & SQLITE_OPEN_READWRITE) != 0) options.access = Access::kReadWrite;
-  bool may_be_new = false;
-  if ((flags & SQLITE_OPEN_CREATE) != 0) {
+  const bool may_create = (flags & SQLITE_OPEN_CREATE) != 0;
+  if (may_create) {
     options.creation =
         (flags & SQLITE_OPEN_EXCLUSIVE) != 0 ? Creation::kExclusive : Creation::kIfMissing;
-    const Result<bool> exists = PathExists(Of(vfs), path);
-    may_be_new = !exists || !*exists;
   }
   Result<std::unique_ptr<File>> file = OpenLocked(Of(vfs), path, options);
   if (!file) {
@@ -196,7 +196,7 @@ int OpenFile(sqlite3_vfs* vfs, const char* name, sqlite3_file* handle, int flags
   opened->file = *std::move(file);
   opened->path = path;
   opened->is_main = (flags & SQLITE_OPEN_MAIN_DB) != 0;
-  opened->name_is_durable = !may_be_new;
+  opened->name_is_durable = !may_create;
   opened->base.pMethods = &kFileMethods;
   if (out_flags != nullptr) *out_flags = flags;
   return SQLITE_OK;

@@ -96,7 +96,10 @@ Result<std::unique_ptr<Store>> Store::OpenWith(FileSystem& file_system, const st
   if (options.seals_in_background) {
     store->shared_->collector = std::make_unique<BackgroundCollector>(*store, environment);
   }
-  if (options.announces_itself) QUOIN_TRY(store->shared_->OpenInbox(*store));
+  // A store that is driven step by step has no thread that could answer.
+  if (options.announces_itself && options.finishes_in_background) {
+    QUOIN_TRY(store->shared_->OpenInbox(*store));
+  }
   return store;
 }
 

@@ -107,6 +107,28 @@ INSTANTIATE_TEST_SUITE_P(Modes, VdiDatabaseCrashTest,
                          ::testing::Values(CrashMode::kLoseAll, CrashMode::kRandom,
                                            CrashMode::kProcessOnly));
 
+// The WAL was made by one that only looked, and never synced its name.
+TEST(VdiDatabaseNamesTest, ACommitIntoAWalThatAnotherConnectionMadeSurvivesAPowerCut) {
+  SimulatedFileSystem file_system;
+  ASSERT_OK(file_system.MakeDirectory("/vdi"));
+  ASSERT_OK(file_system.SyncDirectory("/"));
+  const std::string path = "/vdi/vdi.db";
+  VdiState state = PlainState();
+  state.vdi.epoch = 0;
+  ASSERT_OK(VdiDatabase::Create(file_system, path, state));
+  for (const uint32_t rounds : {0u, 1u}) {
+    ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Open(file_system, path));
+    ASSERT_OK(database->Load());
+    if (rounds == 1) {
+      ASSERT_OK(DoRound(*database, 1));
+      file_system.FailAfter(1, FaultMode::kCrash);  // nothing is tidied up
+    }
+  }
+  file_system.Crash(CrashMode::kLoseAll);
+  ASSERT_OK_AND_ASSIGN(const auto database, VdiDatabase::Open(file_system, path));
+  ExpectWholeRounds(*database, 1);
+}
+
 TEST(VdiDatabaseFaultTest, AnyCallThatFailsOnceIsReportedAndHarmsNothing) {
   const uint64_t steps = StepsOfAWholeRun();
   for (const ErrorCode code : {ErrorCode::kIo, ErrorCode::kNoSpace}) {
