@@ -73,6 +73,9 @@ struct Store::Shared {
   Result<std::shared_ptr<const PublishedVdi>> PublishedState(Store& store, const Id& id);
   // For those who look at a VDI that is open here.
   void PublishFactsSoon(Vdi& vdi);
+  // What the open VDI knows is at least as new as what is published: it is ours, or was until it was lost,
+  // and no owner after us has published anything.
+  bool KnowsNewest(const Vdi& open) QUOIN_REQUIRES(open.state_mutex_);
   Error CannotDescribe(const Id& id, Error why) const;
 
   // The owner elsewhere does what is requested, if there is one and it answers; `told` is its answer then.

@@ -99,7 +99,7 @@ Status Store::RequireRoom(uint64_t bytes, const std::string& title) {
 Result<std::vector<SnapshotRecord>> Store::ListSnapshots(const Id& vdi) {
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) {
+    if (shared_->KnowsNewest(*open)) {
       std::vector<SnapshotRecord> snapshots = open->state_.snapshots;
       std::erase_if(snapshots, [](const auto& s) { return !s.pending_group.IsNull(); });
       return snapshots;
@@ -115,7 +115,7 @@ Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const std::string& sna
   };
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) {
+    if (shared_->KnowsNewest(*open)) {
       return answer(open->index_.FindName(open->state_.snapshots, snapshot));
     }
   }
@@ -129,7 +129,7 @@ Result<SnapshotRecord> Store::FindSnapshot(const Id& vdi, const Id& snapshot) {
   };
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) {
+    if (shared_->KnowsNewest(*open)) {
       return answer(open->index_.FindId(open->state_.snapshots, snapshot));
     }
   }
@@ -144,7 +144,7 @@ Result<SnapshotRecord> Store::NewestSnapshot(const Id& vdi) {
   };
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) return answer(open->NewestSnapshot());
+    if (shared_->KnowsNewest(*open)) return answer(open->NewestSnapshot());
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, shared_->PublishedState(*this, vdi));
   const std::vector<SnapshotRecord>& snapshots = found->state.snapshots;
@@ -154,7 +154,7 @@ Result<SnapshotRecord> Store::NewestSnapshot(const Id& vdi) {
 Result<HistoryInfo> Store::DescribeHistory(const Id& vdi) {
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) {
+    if (shared_->KnowsNewest(*open)) {
       const SnapshotRecord* const newest = open->NewestSnapshot();
       return HistoryInfo{open->state_.vdi.attributes, newest == nullptr
                                                           ? open->state_.vdi.created_ns
@@ -220,7 +220,7 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
   // An owner knows all of its frozen layers, also those that it has not finished or cannot finish.
   if (const std::shared_ptr<Vdi> open = shared_->FindOpen(vdi)) {
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) return open->OpenSnapshot(snapshot);
+    if (shared_->KnowsNewest(*open)) return open->OpenSnapshot(snapshot);
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found,
                shared_->PublishedState(*this, vdi));

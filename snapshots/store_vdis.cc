@@ -212,7 +212,7 @@ Result<VdiState> Store::Shared::SharedState(Store& store, const Id& id) {
   if (const std::shared_ptr<Vdi> open = FindOpen(id)) {
     QUOIN_TRY(open->FinishFrozen());
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) return open->PublishableState();
+    if (KnowsNewest(*open)) return open->PublishableState();
   }
   QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found, PublishedState(store, id));
   return found->state;
@@ -246,7 +246,7 @@ Result<VdiInfo> Store::Describe(const Id& id) {
       info.open_handles = open->writers_ + open->readers_;
     }
     MutexLock lock(open->state_mutex_);
-    if (open->knows_state()) {
+    if (shared_->KnowsNewest(*open)) {
       live = true;
       take(open->state_);
       info.size_bytes = open->size_bytes();
@@ -268,6 +268,14 @@ Result<VdiInfo> Store::Describe(const Id& id) {
   info.shared_blocks =
       info.data_blocks > info.unique_blocks ? info.data_blocks - info.unique_blocks : 0;
   return info;
+}
+
+bool Store::Shared::KnowsNewest(const Vdi& open) {
+  if (open.knows_state()) return true;
+  if (open.database_ == nullptr) return false;
+  const Result<std::shared_ptr<const PublishedVdi>> found =
+      published.Get(open.id(), environment.layout.Vdi(open.id()));
+  return found && (*found)->state.vdi.epoch <= open.state_.vdi.epoch;
 }
 
 void Store::Shared::PublishFactsSoon(Vdi& vdi) {

@@ -45,7 +45,9 @@ bool IsHidden(const char* path, const struct stat& facts, const fuse_file_info* 
          facts.st_size == 0 && std::strstr(path, "/exclusive-creation/") != nullptr;
 }
 
+// An open file that was removed has no path any more.
 int GetAttributes(const char* path, struct stat* facts, fuse_file_info* info) {
+  if (path == nullptr) return Answer(fstat(FileOf(info), facts));
   if (lstat(At(path).c_str(), facts) != 0) return -errno;
   return IsHidden(path, *facts, info) ? -ENOENT : 0;
 }
@@ -101,7 +103,8 @@ int Sync(const char*, int data_only, fuse_file_info* info) {
   if (lies_told.sync_fails) return -EIO;
   return Answer(data_only != 0 ? fdatasync(FileOf(info)) : fsync(FileOf(info)));
 }
-int Truncate(const char* path, off_t size, fuse_file_info*) {
+int Truncate(const char* path, off_t size, fuse_file_info* info) {
+  if (path == nullptr) return Answer(ftruncate(FileOf(info), size));
   return Answer(truncate(At(path).c_str(), size));
 }
 int Allocate(const char*, int mode, off_t offset, off_t length, fuse_file_info* info) {
