@@ -97,6 +97,7 @@ void HistoryChecker::Invoked(int host, const Operation& operation) {
   }
   if (operation.act == Act::kGlance) {
     for (uint64_t i = 0; i < sectors_; ++i) {
+      asked.may_be_older = vdi.is_without_head;
       asked.bound.push_back(std::max(vdi.released[i], vdi.seen[i]));
     }
   }
@@ -132,6 +133,7 @@ void HistoryChecker::Answered(int host, const Answer& answer) {
            fmt::format("answered with success, though host {} had become the owner before it was "
                        "asked", asked.tenure->successor->host));
   }
+  if (operation.act == Act::kSeal || operation.act == Act::kSnapshot) vdi.is_without_head = true;
   switch (operation.act) {
     case Act::kOpen: AnswerOpen(host, asked, answer); break;
     case Act::kWrite: AnswerWrite(asked, answer); break;
@@ -173,6 +175,7 @@ HistoryChecker::Tenure& HistoryChecker::Begin(Vdi& vdi, int host) {
     next->found.push_back(found);
   }
   if (!last.released && last.host != host) ++successions_;
+  if (!last.released) vdi.is_without_head = true;
   last.successor = next.get();
   vdi.tenures.push_back(std::move(next));
   return vdi.last();
@@ -225,6 +228,7 @@ void HistoryChecker::Flushed(int host, const InFlight& asked) {
 
 void HistoryChecker::Release(Vdi& vdi, Tenure& tenure) {
   tenure.released = true;
+  vdi.is_without_head = false;
   for (uint64_t i = 0; i < sectors_; ++i) {
     const std::vector<Value>& order = vdi.order[i];
     size_t first = order.size();
@@ -268,7 +272,9 @@ void HistoryChecker::AnswerGlance(int host, const InFlight& asked, const Answer&
     const uint64_t sector = asked.operation.first + i;
     const Value value = answer.values[i];
     const std::vector<Value>& order = vdi.order[sector];
-    const auto from = order.begin() + static_cast<std::ptrdiff_t>(asked.bound[sector]);
+    const bool may_be_older = asked.may_be_older || vdi.is_without_head;
+    const size_t bound = may_be_older ? 0 : asked.bound[sector];
+    const auto from = order.begin() + static_cast<std::ptrdiff_t>(bound);
     const auto found = std::find(from, order.end(), value);
     if (found == order.end()) {
       const bool was_there = std::find(order.begin(), order.end(), value) != order.end();
@@ -277,7 +283,7 @@ void HistoryChecker::AnswerGlance(int host, const InFlight& asked, const Answer&
                                 Describe({value}),
                                 was_there ? "is older than what was published or seen before"
                                           : "no owner wrote there",
-                                Describe({order[asked.bound[sector]]})));
+                                Describe({order[bound]})));
     }
     if (is_at_rest && !Narrow(last.cells[sector].now, value)) {
       return Object(host, asked, fmt::format("sector {} is {}, but {} when it was released", sector,

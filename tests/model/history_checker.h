@@ -87,6 +87,9 @@ class HistoryChecker {
     std::vector<size_t> released;           // of each: from here on in `order` everybody may read
     std::vector<size_t> seen;
     uint64_t epoch = 0;
+    // An owner may have published since the last release without its head, by a snapshot, a seal or a
+    // recovery: whoever opens the VDI elsewhere is shown its newest snapshot then, which may be older.
+    bool is_without_head = false;
 
     Tenure& last() const { return *tenures.back(); }
   };
@@ -97,6 +100,7 @@ class HistoryChecker {
     bool is_contested = false;   // others may have changed owners meanwhile
     Tenure* last = nullptr;      // the VDI's, when it was invoked
     std::vector<size_t> bound;   // of a glance
+    bool may_be_older = false;   // than the bound (Vdi::is_without_head)
     std::set<std::string> published;
   };
   struct Host {
