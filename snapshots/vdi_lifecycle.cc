@@ -313,7 +313,9 @@ Status Vdi::TakeLockAndOpen() {
     QUOIN_TRY(OpenLayers());
     return CheckLease();  // what took long may have been lost meanwhile
   };
-  if (const Status taken = take(); !taken) {
+  if (Status taken = take(); !taken) {
+    // What is missing because the next owner has removed it is no damage.
+    if (const Status ours = CheckLease(); !ours) taken = ours;
     // A VDI that could not be opened stays as unclean as it was found, and readers keep what they
     // have.
     database_.reset();
