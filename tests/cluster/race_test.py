@@ -113,7 +113,7 @@ class Race(ClusterTest):
             self.tell(f"refused after {seconds:.2f} s of the default of 3")
             self.assertGreaterEqual(seconds, 2.9)
             self.assertLess(seconds, 3 + 2)
-            said = self.second.quoin("resize", name, "1M", allowed=(1,))
+            said = self.second.quoin("rm", name, allowed=(1,))
             self.assertIn(f"host {self.first.name} has had it open since", said)
             # Whoever waits gets it as soon as it is let go.
             second.tell("open", path=self.second.vdi(name), write=True, direct=False)

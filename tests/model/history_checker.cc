@@ -290,7 +290,9 @@ void HistoryChecker::AnswerGlance(int host, const InFlight& asked, const Answer&
                                              Describe({value}),
                                              Describe(*last.cells[sector].now)));
     }
-    if (asked.is_contested) continue;
+    // A published head is written in place by its next owner: what is seen then and not flushed binds nobody.
+    const bool is_flushed = *last.cells[sector].flushed == *One(value);
+    if (asked.is_contested || (!is_at_rest && !is_flushed)) continue;
     vdi.seen[sector] = std::max(vdi.seen[sector],
                                 static_cast<size_t>(std::distance(order.begin(), found)));
   }
