@@ -129,6 +129,11 @@ class WriterLock::Acquisition {
   const HostIdentity& self_;
   const Succession* const succession_;
   MonotonicClock& clock_;
+  // This process was held up since the attempt began: the storage may have given the lock to another host
+  // meanwhile, whose record ours must not replace.
+  bool WasHeldUp();
+
+  uint64_t lapses_ = 0;  // of our lease, when the attempt began
   std::optional<Failure> refusal_;
   std::optional<std::string> first_state_;  // of the owner's heartbeat, with the session's name
   bool silent_ = false;
@@ -169,6 +174,16 @@ Result<std::optional<std::string>> WriterLock::Acquisition::StateOfTheDead(
   return std::optional<std::string>(sight.state);
 }
 
+bool WriterLock::Acquisition::WasHeldUp() {
+  if (succession_ == nullptr) return false;
+  const Lease& lease = succession_->lease;
+  if (lease.IsValid() && lease.lapses() == lapses_) return false;
+  refusal_ = Fail(ErrorCode::kBusy,
+                  fmt::format("{}: this host was held up for longer than its lease", CannotOpen(name_)),
+                  "try again");
+  return true;
+}
+
 LockRecord WriterLock::Acquisition::OurRecord(const LockRecord& last,
                                               Predecessor predecessor) const {
   LockRecord record = RecordOf(self_, last.epoch + 1, succession_);
@@ -202,6 +217,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Take(uint64_t numbe
   // What a damaged record may have had beyond the sector.
   QUOIN_ASSIGN(const FileFacts facts, file->Facts());
   if (facts.size_bytes > kSectorBytes) QUOIN_TRY(file->Truncate(kSectorBytes));
+  if (WasHeldUp()) return std::unique_ptr<WriterLock>();
   QUOIN_TRY(WriteLockRecord(*file, record));
   return Made(number, std::move(file), record, predecessor, HadNobodyToShutOut(last));
 }
@@ -214,6 +230,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t nu
   const bool was_free = file != nullptr;
   const uint64_t ours = was_free ? number : number + 1;
   if (was_free) {
+    if (WasHeldUp()) return std::unique_ptr<WriterLock>();
     QUOIN_TRY(WriteLockRecord(*file, record));
   } else {
     QUOIN_ASSIGN(file, MakeNewerLockFile(file_system_, folder_, ours, record));
@@ -269,6 +286,7 @@ bool WriterLock::Acquisition::IsHeldForGood(const LockRecord& last, bool is_held
 
 Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Try() {
   silent_ = false;
+  if (succession_ != nullptr) lapses_ = succession_->lease.lapses();
   QUOIN_ASSIGN(const uint64_t number, NewestLockFile(file_system_, folder_));
   QUOIN_ASSIGN(OpenedLock opened, OpenLocked(file_system_, folder_, number));
   const std::optional<LockRecord>& last = opened.content.record;
