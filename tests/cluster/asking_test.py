@@ -15,6 +15,8 @@ WHOLE_RUN_LIMIT_SECONDS = 150
 BLOCKS = 64
 TIMES = 10
 ANSWER_SECONDS = 1
+# The slowest of many, on a machine that has other things to do.
+SLOWEST_SECONDS = 4
 # An owner that does not begin with a request for two seconds is not waited for; then it has to be known
 # to be dead (take_over_test.py).
 GIVEN_UP_SECONDS = 2
@@ -77,7 +79,8 @@ class Asking(ClusterTest):
             self.assert_snapshot(f"s{turn}", 0, turn)
         self.tell(f"{len(took)} snapshots of a VDI that another host has open: median "
                   f"{sorted(took)[len(took) // 2]:.3f} s, at most {max(took):.3f} s")
-        self.assertLess(max(took), ANSWER_SECONDS)
+        self.assertLess(sorted(took)[len(took) // 2], ANSWER_SECONDS)
+        self.assertLess(max(took), SLOWEST_SECONDS)
 
     def test_groups(self):
         took = []
@@ -88,7 +91,7 @@ class Asking(ClusterTest):
             for number in (0, 1):
                 self.assert_snapshot(f"g{turn}", number, turn)
         self.tell(f"{TIMES} snapshots of VDIs of two owners: at most {max(took):.3f} s")
-        self.assertLess(max(took), 2 * ANSWER_SECONDS)
+        self.assertLess(max(took), SLOWEST_SECONDS)
         # None, if one cannot be.
         self.second.quoin("snap", "create", f"{self.names[0]}@taken")
         self.second.run(self.cluster.quoin, "--store", self.second.store, "snap", "create",
@@ -99,7 +102,7 @@ class Asking(ClusterTest):
     def test_size_and_attributes(self):
         self.write(0, 1)
         took = self.timed("resize", self.names[0], 2 * BLOCKS * BLOCK_BYTES)
-        self.assertLess(took, ANSWER_SECONDS)
+        self.assertLess(took, SLOWEST_SECONDS)
         for host, acts in zip(self.cluster.hosts, self.acts):
             self.assertTrue(acts.ask("await", path=host.vdi(self.names[0]),
                                      size=2 * BLOCKS * BLOCK_BYTES, limit=VISIBLE_SECONDS)["seen"])

@@ -16,10 +16,10 @@ class Doctor(ClusterTest):
     def test_finds_the_storage_fit_for_a_store(self):
         folder = self.first.shared / "examined"
         self.first.run("mkdir", folder)
-        reports = json.loads(self.first.run(self.cluster.quoin, "doctor", folder, "--json"))
-        for report in reports:
-            self.tell(f"{report['probe']}: {report['verdict']}, {report['found']}")
-        self.assertEqual([report for report in reports if report["verdict"] == "fatal"], [])
+        diagnosis = json.loads(self.first.run(self.cluster.quoin, "doctor", folder, "--json"))
+        for probe in diagnosis["probes"]:
+            self.tell(f"{probe['probe']}: {probe['verdict']}, {probe['found']}")
+        self.assertEqual([probe for probe in diagnosis["probes"] if probe["verdict"] == "bad"], [])
         self.assertEqual(self.first.run("ls", "-A", folder), "", "doctor leaves nothing behind")
         # The store that is in use beside it is as it was.
         self.cluster.check()
