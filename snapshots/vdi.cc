@@ -430,7 +430,8 @@ Status Vdi::FinishFrozen() {
       MutexLock lock(state_mutex_);
       if (database_ == nullptr || failed_) return {};
       const auto unfinished =
-          std::find_if(state_.layers.begin(), state_.layers.end(), [this](const LayerRecord& l) {
+          std::find_if(state_.layers.begin(), state_.layers.end(),
+                       [this](const LayerRecord& l) QUOIN_NO_THREAD_SAFETY_ANALYSIS {
             const bool recorded =
                 std::none_of(unrecorded_.begin(), unrecorded_.end(),
                              [&](const auto& u) { return u->location().name == l.name; });

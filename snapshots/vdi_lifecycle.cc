@@ -229,7 +229,8 @@ Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& rec
     return environment_.layer_cache.OpenFrozen(location, record.size_bytes);
   }
   return environment_.layer_cache.OpenFrozen(
-      location, record.size_bytes, [&]() { return LoadOwnershipRows(record.seq); });
+      location, record.size_bytes,
+      [&]() QUOIN_NO_THREAD_SAFETY_ANALYSIS { return LoadOwnershipRows(record.seq); });
 }
 
 Result<std::unique_ptr<OwnershipSet>> Vdi::LoadOwnershipRows(uint32_t seq) {

@@ -17,7 +17,8 @@ class BootClock final : public MonotonicClock {
   void SleepFor(std::chrono::nanoseconds duration) override {
     std::this_thread::sleep_for(duration);
   }
-  void WaitFor(Condition& condition, Mutex& mutex, std::chrono::nanoseconds duration) override {
+  void WaitFor(Condition& condition, Mutex& mutex, std::chrono::nanoseconds duration) override
+      QUOIN_REQUIRES(mutex) {
     condition.WaitFor(mutex, duration);
   }
   void NotifyAll(Condition& condition) override { condition.NotifyAll(); }
