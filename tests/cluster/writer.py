@@ -15,7 +15,7 @@ SYNC_EVERY = 16
 SILENCE_SECONDS = LEASE_SECONDS * 1.2
 LOOKS_SECONDS = 0.2
 # Copying four MiB, and a machine that has other things to do.
-WORK_SECONDS = 3
+WORK_SECONDS = 5
 TAKE_OVER_SECONDS = SILENCE_SECONDS + LOOKS_SECONDS + WORK_SECONDS
 # What a file operation of a host may answer once it has been succeeded or its daemon is gone.
 LOST = {errno.ESTALE, errno.EIO, errno.EBADF, errno.EBADFD, errno.ENOTCONN, errno.ESHUTDOWN,
