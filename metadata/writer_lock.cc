@@ -122,6 +122,11 @@ class WriterLock::Acquisition {
                                    const LockRecord& record, Predecessor predecessor,
                                    bool predecessor_lost_lock) const;
   LockRecord OurRecord(const LockRecord& last, Predecessor predecessor) const;
+  // This process was held up since the attempt began: the storage may have given the lock to another host
+  // meanwhile, whose record ours must not replace.
+  bool WasHeldUp();
+  // Puts back what our claim replaced, unless another host's has replaced it since.
+  static Status Withdraw(File& file, const LockRecord& ours, const LockRecord& last);
 
   FileSystem& file_system_;
   const std::string& folder_;
@@ -129,10 +134,6 @@ class WriterLock::Acquisition {
   const HostIdentity& self_;
   const Succession* const succession_;
   MonotonicClock& clock_;
-  // This process was held up since the attempt began: the storage may have given the lock to another host
-  // meanwhile, whose record ours must not replace.
-  bool WasHeldUp();
-
   uint64_t lapses_ = 0;  // of our lease, when the attempt began
   std::optional<Failure> refusal_;
   std::optional<std::string> first_state_;  // of the owner's heartbeat, with the session's name
@@ -172,6 +173,13 @@ Result<std::optional<std::string>> WriterLock::Acquisition::StateOfTheDead(
   until_dead_ = lease + LeaseMargin(lease) - sight.silent_for;
   if (until_dead_.count() > 0) return std::optional<std::string>();
   return std::optional<std::string>(sight.state);
+}
+
+Status WriterLock::Acquisition::Withdraw(File& file, const LockRecord& ours,
+                                         const LockRecord& last) {
+  QUOIN_ASSIGN(const LockFileContent content, ReadLockFile(file));
+  if (content.record != ours) return {};
+  return WriteLockRecord(file, last);
 }
 
 bool WriterLock::Acquisition::WasHeldUp() {
@@ -242,7 +250,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Succeed(uint64_t nu
   if (!after || after->state != state || !is_alone || !*is_alone) {
     // It is alive after all, and has seen our claim or will not have to; or another host claims it too.
     const Status withdrawn =
-        was_free ? WriteLockRecord(*file, last)
+        was_free ? Withdraw(*file, record, last)
                  : file_system_.Remove(StoreLayout::WriterLock(folder_, ours));
     if (!withdrawn) return Failure(withdrawn.error());
     if (!after) return Failure(after.error());
