@@ -8,9 +8,14 @@
 namespace quoin {
 namespace {
 
-// A reader on a network filesystem can find its file replaced under it (ESTALE); a new open sees
-// the new one.
+// A reader on a network filesystem can find its file replaced under it (ESTALE, ENOENT); a new open
+// sees the new one.
 constexpr int kReadAttempts = 3;
+
+bool MayHaveBeenReplaced(FileSystem& file_system, const std::string& path, const Error& error) {
+  if (error.code == ErrorCode::kLostOwnership) return true;
+  return error.code == ErrorCode::kNotFound && file_system.Facts(path);
+}
 
 }  // namespace
 
@@ -24,7 +29,7 @@ Result<VdiState> ReadPublished(FileSystem& file_system, const std::string& vdi_f
   const std::string path = StoreLayout::Published(vdi_folder);
   Result<std::string> bytes = ReadWholeFile(file_system, path, kMaxDatabaseImageBytes);
   for (int attempt = 1; attempt < kReadAttempts; ++attempt) {
-    if (bytes || bytes.error().code != ErrorCode::kLostOwnership) break;
+    if (bytes || !MayHaveBeenReplaced(file_system, path, bytes.error())) break;
     bytes = ReadWholeFile(file_system, path, kMaxDatabaseImageBytes);
   }
   if (!bytes) return Failure(bytes.error());

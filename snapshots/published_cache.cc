@@ -5,6 +5,7 @@
 #include "metadata/published.h"
 #include "metadata/store_layout.h"
 #include "snapshots/layer_cache.h"
+#include "snapshots/published_patience.h"
 
 namespace quoin {
 
@@ -18,21 +19,23 @@ const SnapshotRecord* PublishedVdi::FindSnapshot(const Id& id) const {
   return index->snapshots.FindId(state.snapshots, id);
 }
 
-Result<PublishedVdi> PublishedCache::Read(const Id& id, const std::string& vdi_folder) const {
+Result<PublishedVdi> PublishedCache::ReadState(const Id& id, const std::string& vdi_folder) const {
   PublishedVdi vdi;
   QUOIN_ASSIGN(vdi.state, ReadPublished(file_system_, vdi_folder));
-  if (vdi.state.vdi.id != id) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
-                                                 StoreLayout::Published(vdi_folder),
-                                                 vdi.state.vdi.id.ToString()));
-  }
-  if (!vdi.state.vdi.head_ownership_file.empty()) {
-    QUOIN_ASSIGN(const std::unique_ptr<OwnershipSet> owned,
-                 LoadOwnershipFile(file_system_, StoreLayout::Layers(vdi_folder) + "/" +
-                                                     vdi.state.vdi.head_ownership_file));
-    vdi.head_data_blocks = owned->data_blocks();
-  }
-  return vdi;
+  if (vdi.state.vdi.id == id) return vdi;
+  return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
+                                               StoreLayout::Published(vdi_folder),
+                                               vdi.state.vdi.id.ToString()));
+}
+
+// kNotFound: what the state names is not there.
+Status PublishedCache::ReadHead(PublishedVdi& vdi, const std::string& vdi_folder) const {
+  const std::string& name = vdi.state.vdi.head_ownership_file;
+  if (name.empty()) return {};
+  QUOIN_ASSIGN(const std::unique_ptr<OwnershipSet> owned,
+               LoadOwnershipFile(file_system_, StoreLayout::Layers(vdi_folder) + "/" + name));
+  vdi.head_data_blocks = owned->data_blocks();
+  return {};
 }
 
 Result<std::shared_ptr<const PublishedVdi>> PublishedCache::Get(const Id& id,
@@ -46,16 +49,14 @@ Result<std::shared_ptr<const PublishedVdi>> PublishedCache::Get(const Id& id,
       return found->second.vdi;
     }
   }
-  Result<PublishedVdi> read = Read(id, vdi_folder);
-  for (int attempt = 1; !read && attempt < kReadAttempts; ++attempt) {
-    // Its owner may have replaced it meanwhile, and removed what the old one named.
-    const FileFacts before = facts;
+  PublishedPatience patience(clock_);
+  QUOIN_ASSIGN(PublishedVdi read, ReadState(id, vdi_folder));
+  for (Status head = ReadHead(read, vdi_folder); !head; head = ReadHead(read, vdi_folder)) {
+    if (!patience.GoOn(head.error())) return Failure(head.error());
     QUOIN_ASSIGN(facts, file_system_.Facts(StoreLayout::Published(vdi_folder)));
-    if (facts.identity == before.identity && facts.ctime_ns == before.ctime_ns) break;
-    read = Read(id, vdi_folder);
+    QUOIN_ASSIGN(read, ReadState(id, vdi_folder));
   }
-  if (!read) return Failure(read.error());
-  const auto vdi = std::make_shared<const PublishedVdi>(std::move(*read));
+  const auto vdi = std::make_shared<const PublishedVdi>(std::move(read));
   MutexLock lock(mutex_);
   if (entries_.size() >= kMaxEntries) entries_.clear();
   entries_[id] = {facts.identity, facts.ctime_ns, vdi};

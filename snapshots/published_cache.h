@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "blockstore/base/file_system.h"
+#include "blockstore/base/monotonic_clock.h"
 #include "blockstore/base/mutex.h"
 #include "metadata/vdi_records.h"
 #include "snapshots/snapshot_index.h"
@@ -30,7 +31,8 @@ struct PublishedVdi {
 
 class PublishedCache {
  public:
-  explicit PublishedCache(FileSystem& file_system) : file_system_(file_system) {}
+  PublishedCache(FileSystem& file_system, MonotonicClock& clock)
+      : file_system_(file_system), clock_(clock) {}
 
   // kNotFound, kCorrupt, kNewerFormat as ReadPublished.
   Result<std::shared_ptr<const PublishedVdi>> Get(const Id& id, const std::string& vdi_folder);
@@ -43,12 +45,12 @@ class PublishedCache {
     std::shared_ptr<const PublishedVdi> vdi;
   };
   static constexpr size_t kMaxEntries = 20'000;
-  // How often published.db may be replaced while it and what it names are read.
-  static constexpr int kReadAttempts = 8;
 
-  Result<PublishedVdi> Read(const Id& id, const std::string& vdi_folder) const;
+  Result<PublishedVdi> ReadState(const Id& id, const std::string& vdi_folder) const;
+  Status ReadHead(PublishedVdi& vdi, const std::string& vdi_folder) const;
 
   FileSystem& file_system_;
+  MonotonicClock& clock_;
   Mutex mutex_{LockRank::kLeaf};
   std::unordered_map<Id, Entry, IdHash> entries_ QUOIN_GUARDED_BY(mutex_);
 };

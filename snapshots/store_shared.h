@@ -12,6 +12,7 @@
 #include "snapshots/owner_request.h"
 #include "snapshots/published_cache.h"
 #include "snapshots/published_follower.h"
+#include "snapshots/published_patience.h"
 #include "snapshots/sealer.h"
 #include "snapshots/store.h"
 #include "snapshots/store_environment.h"
@@ -24,7 +25,7 @@ struct Store::Shared {
          Superblock sb)
       : superblock(std::move(sb)),
         environment(fs, root, std::move(self), options, [this] { LookAfterLapse(); }),
-        published(fs),
+        published(fs, *environment.options.clock),
         last_owners(fs, environment.self) {}
 
   const Superblock superblock;
@@ -71,6 +72,21 @@ struct Store::Shared {
   // What is published, or, where a full store keeps what was recovered from being published, that;
   // its layers stay open while the answer is held.
   Result<std::shared_ptr<const PublishedVdi>> PublishedState(Store& store, const Id& id);
+  // What `act` makes of that state: once more of a newer one, if the owner removed meanwhile what the
+  // state names. `act` leaves nothing behind when it fails with kNotFound.
+  template <typename Act>
+  auto OfPublished(Store& store, const Id& id, Act act) {
+    PublishedPatience patience(*environment.options.clock);
+    while (true) {
+      Result<std::shared_ptr<const PublishedVdi>> found = PublishedState(store, id);
+      using Made = decltype(act(**found));
+      if (!found) return Made(Failure(found.error()));
+      Made made = act(**found);
+      if (made) return made;
+      if (!patience.GoOn(made.error())) return Made(Failure(AsDamage(made.error())));
+      published.Forget(id);
+    }
+  }
   // For those who look at a VDI that is open here.
   void PublishFactsSoon(Vdi& vdi);
   // What the open VDI knows is at least as new as what is published: it is ours, or was until it was lost,
@@ -110,6 +126,8 @@ struct Store::Shared {
   using AddLayers = std::function<Status(NewVdi&)>;
   Result<Id> MakeVdi(const std::string& name, uint64_t size_bytes, const Attributes& attributes,
                      const AddLayers& add_layers);
+  Result<Id> MakeClone(Store& store, const Id& vdi, const std::string& snapshot,
+                       const std::string& new_name, const Attributes& attributes, bool& is_shown);
   // Makes a VDI again that was lost, with the id that it had. Its folder is not there; names lead to
   // it already. The caller alone rebuilds.
   Status RemakeVdi(const Id& id, uint64_t size_bytes, const Attributes& attributes,

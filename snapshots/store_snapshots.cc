@@ -222,20 +222,24 @@ Result<std::shared_ptr<Image>> Store::OpenSnapshot(const Id& vdi, const Id& snap
     MutexLock lock(open->state_mutex_);
     if (shared_->KnowsNewest(*open)) return open->OpenSnapshot(snapshot);
   }
-  QUOIN_ASSIGN(const std::shared_ptr<const PublishedVdi> found,
-               shared_->PublishedState(*this, vdi));
-  const SnapshotRecord* const record = found->FindSnapshot(snapshot);
-  if (record == nullptr) return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
   const std::string folder = StoreLayout::Layers(shared_->environment.layout.Vdi(vdi));
-  QUOIN_ASSIGN(LayerStack stack,
-               OpenLayerStack(shared_->environment, found->state, record->layer_seq,
-                              [&](const LayerRecord& layer) {
-                                return shared_->environment.layer_cache.OpenFrozen(
-                                    {folder, layer.name}, layer.size_bytes);
-                              },
-                              "snapshot " + record->name));
-  return std::shared_ptr<Image>(std::make_shared<SnapshotImage>(
-      std::move(stack), record->size_bytes, record->data_blocks));
+  std::shared_ptr<Image> image;  // null: removed
+  QUOIN_TRY(shared_->OfPublished(*this, vdi, [&](const PublishedVdi& found) -> Status {
+    const SnapshotRecord* const record = found.FindSnapshot(snapshot);
+    if (record == nullptr) return {};
+    QUOIN_ASSIGN(LayerStack stack,
+                 OpenLayerStack(shared_->environment, found.state, record->layer_seq,
+                                [&](const LayerRecord& layer) {
+                                  return shared_->environment.layer_cache.OpenFrozen(
+                                      {folder, layer.name}, layer.size_bytes);
+                                },
+                                "snapshot " + record->name));
+    image = std::make_shared<SnapshotImage>(std::move(stack), record->size_bytes,
+                                            record->data_blocks);
+    return {};
+  }));
+  if (image == nullptr) return Fail(ErrorCode::kNotFound, "the snapshot has been removed");
+  return image;
 }
 
 Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std::string& new_name,
@@ -245,27 +249,42 @@ Result<Id> Store::CloneVdi(const Id& vdi, const std::string& snapshot, const std
   QUOIN_ASSIGN(
       const CollectionLock::SharedHold hold,
       shared_->environment.collection->HoldShared(shared_->environment.options.collector_wait));
-  QUOIN_ASSIGN(const VdiState source, shared_->SharedState(*this, vdi));
-  const std::string source_name = shared_->environment.NameHint(vdi);
+  PublishedPatience patience(*shared_->environment.options.clock);
+  while (true) {
+    bool is_shown = false;
+    Result<Id> clone = shared_->MakeClone(*this, vdi, snapshot, new_name, attributes, is_shown);
+    if (clone || !is_shown || !patience.GoOn(clone.error())) return clone;
+    shared_->published.Forget(vdi);
+  }
+}
+
+// kNotFound with `is_shown` set: layers that the source's state names are not there.
+Result<Id> Store::Shared::MakeClone(Store& store, const Id& vdi, const std::string& snapshot,
+                                    const std::string& new_name, const Attributes& attributes,
+                                    bool& is_shown) {
+  QUOIN_ASSIGN(const VdiState source, SharedState(store, vdi));
+  const std::string source_name = environment.NameHint(vdi);
   QUOIN_ASSIGN(const SnapshotRecord record, FindIn(source.snapshots, snapshot, source_name));
   bool stands_on_map = false;
-  const Result<Id> clone = shared_->MakeVdi(
-      new_name, record.size_bytes, attributes, [&](Shared::NewVdi& made) -> Status {
-        QUOIN_ASSIGN(std::vector<LayerRecord> linked,
-                     LinkLayers(shared_->environment.file_system,
-                                shared_->environment.layout.Vdi(vdi), source, record.layer_seq,
-                                made.folder, made.state.vdi.epoch, made.state.vdi.next_seq));
-        made.state.vdi.next_seq += static_cast<uint32_t>(linked.size());
-        made.top_seq = linked.empty() ? 0 : linked.back().seq;
-        stands_on_map = !linked.empty() && linked.back().state == LayerState::kSealed;
-        made.state.layers = std::move(linked);
-        made.state.vdi.data_blocks = record.data_blocks;
-        made.state.vdi.parent_snapshot = record.id;
-        made.state.vdi.parent_name = source_name + "@" + snapshot;
-        return {};
-      });
+  const auto add_layers = [&](NewVdi& made) -> Status {
+    is_shown = true;
+    QUOIN_ASSIGN(std::vector<LayerRecord> linked,
+                 LinkLayers(environment.file_system, environment.layout.Vdi(vdi), source,
+                            record.layer_seq, made.folder, made.state.vdi.epoch,
+                            made.state.vdi.next_seq));
+    is_shown = false;
+    made.state.vdi.next_seq += static_cast<uint32_t>(linked.size());
+    made.top_seq = linked.empty() ? 0 : linked.back().seq;
+    stands_on_map = !linked.empty() && linked.back().state == LayerState::kSealed;
+    made.state.layers = std::move(linked);
+    made.state.vdi.data_blocks = record.data_blocks;
+    made.state.vdi.parent_snapshot = record.id;
+    made.state.vdi.parent_name = source_name + "@" + snapshot;
+    return {};
+  };
+  const Result<Id> clone = MakeVdi(new_name, record.size_bytes, attributes, add_layers);
   // So that the packs say what it stands on. Other layers are sealed once it has been open.
-  if (clone && stands_on_map) shared_->sealer->Consider(*clone, 0, true);
+  if (clone && stands_on_map) sealer->Consider(*clone, 0, true);
   return clone;
 }
 

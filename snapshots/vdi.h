@@ -109,8 +109,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
   enum class Wanted { kNewest, kWithHead };  // kWithHead: anything else is left alone
   Status LoadPublishedFiles(Wanted wanted) QUOIN_REQUIRES(lifecycle_mutex_);
-  // kNotFound if the files that published.db names go while they are read.
-  Status LoadPublishedOnce(Wanted wanted) QUOIN_REQUIRES(lifecycle_mutex_);
+  // kNotFound with `is_published` set: what published.db names is not there.
+  Status LoadPublishedOnce(Wanted wanted, bool& is_published) QUOIN_REQUIRES(lifecycle_mutex_);
   Status LookForNewer() QUOIN_REQUIRES(lifecycle_mutex_);
   // That of the owner whose bytes are shown.
   uint64_t ShownEpoch() const QUOIN_EXCLUDES(state_mutex_);

@@ -13,6 +13,7 @@
 #include "metadata/published.h"
 #include "metadata/storage_findings.h"
 #include "snapshots/group_decision.h"
+#include "snapshots/published_patience.h"
 #include "snapshots/sealer.h"
 #include "snapshots/stack_opening.h"
 #include "snapshots/store_environment.h"
@@ -20,9 +21,6 @@
 
 namespace quoin {
 namespace {
-
-// How often published.db may be replaced while it and the files that it names are read.
-constexpr int kReadPublishedAttempts = 8;
 
 constexpr std::string_view kHeadOwnershipMark = ".owned-";
 
@@ -102,23 +100,20 @@ Status Vdi::LoadPublished() {
 }
 
 Status Vdi::LoadPublishedFiles(Wanted wanted) {
-  FileSystem& fs = files_;
-  for (int attempt = 1;; ++attempt) {
-    const Result<FileFacts> before = fs.Facts(StoreLayout::Published(folder_));
-    const Status loaded = LoadPublishedOnce(wanted);
-    if (loaded || loaded.error().code != ErrorCode::kNotFound || !before) return loaded;
-    const Result<FileFacts> now = fs.Facts(StoreLayout::Published(folder_));
-    const bool was_replaced = now && (now->identity != before->identity ||
-                                      now->ctime_ns != before->ctime_ns);
-    if (!was_replaced || attempt == kReadPublishedAttempts) return loaded;
+  PublishedPatience patience(*environment_.options.clock);
+  while (true) {
+    bool is_published = false;
+    const Status loaded = LoadPublishedOnce(wanted, is_published);
+    if (loaded || !is_published || !patience.GoOn(loaded.error())) return loaded;
   }
 }
 
-Status Vdi::LoadPublishedOnce(Wanted wanted) {
+Status Vdi::LoadPublishedOnce(Wanted wanted, bool& is_published) {
   FileSystem& fs = files_;
   QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
   if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
   QUOIN_ASSIGN(VdiState state, ReadPublished(fs, folder_));
+  is_published = true;
   if (state.vdi.id != id_) {
     return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
                                                  StoreLayout::Published(folder_),

@@ -190,6 +190,63 @@ TEST_F(ReadersOfAnotherHostTest, WhoFollowsKeepsWhatItHasWhileTheNewCannotBeRead
   EXPECT_TRUE(SeenThere() == changed_);
 }
 
+// --- readers of what another host publishes anew meanwhile --------------------------------------------
+
+class ReadersOfWhatIsSealedTest : public ReadersTest {
+ protected:
+  void SetUp() override {
+    ReadersTest::SetUp();
+    owner_ = OpenVdi(id_);
+    snapshot_ = Snapshot("a", "one");
+    ASSERT_OK(owner_->FinishFrozen());
+    other_ = OpenAs(2);
+  }
+
+  // Right before the other host opens the snapshot's layer, its owner seals and removes it.
+  template <typename Request>
+  void WhileTheLayerIsSealed(Call call, Request request) {
+    Within(call, "/layers/", request, [this] { EXPECT_OK(store_->SealVdi(id_, false)); });
+  }
+
+  VdiHandle owner_;
+  Id snapshot_;
+  std::unique_ptr<Store> other_;
+};
+
+TEST_F(ReadersOfWhatIsSealedTest, TheSnapshotIsOpened) {
+  WhileTheLayerIsSealed(Call::kOpen, [this] {
+    const Result<std::shared_ptr<Image>> image = other_->OpenSnapshot(id_, snapshot_);
+    ASSERT_OK(image);
+    EXPECT_TRUE(Read(**image, 0, content_.size()) == content_);
+  });
+}
+
+TEST_F(ReadersOfWhatIsSealedTest, TheVdiIsOpened) {
+  WhileTheLayerIsSealed(Call::kOpen, [this] {
+    const Result<VdiHandle> handle = other_->OpenVdi(id_, Access::kRead);
+    ASSERT_OK(handle);
+    EXPECT_TRUE(Read(**handle, 0, content_.size()) == content_);
+  });
+}
+
+TEST_F(ReadersOfWhatIsSealedTest, ACloneIsMade) {
+  WhileTheLayerIsSealed(Call::kLink, [this] {
+    const Result<Id> clone = other_->CloneVdi(id_, "one", "copy", Attributes());
+    ASSERT_OK(clone);
+    EXPECT_TRUE(Content(*clone) == content_);
+  });
+}
+
+TEST_F(ReadersOfWhatIsSealedTest, ALayerThatIsNowhereIsAnError) {
+  const Result<std::vector<DirectoryEntry>> entries = fs_.List(layers_);
+  ASSERT_OK(entries);
+  for (const DirectoryEntry& entry : *entries) {
+    if (!entry.name.starts_with("1-")) continue;
+    ASSERT_OK(fs_.Remove(layers_ + entry.name));
+  }
+  EXPECT_ERROR(kCorrupt, other_->OpenSnapshot(id_, snapshot_));
+}
+
 TEST_F(ReadersOfAnotherHostTest, AFollowerLooksByItself) {
   StoreOptions options = TestOptions();
   options.announces_itself = true;  // as a daemon's
