@@ -20,6 +20,8 @@ constexpr std::chrono::milliseconds kPollInterval{20};
 // Once a holder has not let go for a second, it is not just on its way.
 constexpr std::chrono::milliseconds kSlowPollInterval{100};
 constexpr std::chrono::milliseconds kQuickPolling{1000};
+// Most who hold it let go of it by themselves by then: a live migration's source.
+constexpr std::chrono::milliseconds kToldAfter{200};
 constexpr int64_t kSecondsPerDay = 86400;
 constexpr uint64_t kMaxEpoch = std::numeric_limits<int64_t>::max();  // what vdi.db can hold
 // After a damaged record was broken the last epoch is unknown. Those in the names of the layers are
@@ -97,6 +99,8 @@ class WriterLock::Acquisition {
   const Failure& refusal() const { return *refusal_; }
   // Its owner has not been heard of since the first attempt: waiting may show that it is dead.
   bool may_be_dead() const { return silent_; }
+  // Whose lock the last attempt found held.
+  const std::optional<LockRecord>& holder() const { return holder_; }
   // Then: whether its lock is free, so that it will not be let go of, and how long the next attempt may
   // wait. That is a margin, because it may be let go of or heard of before it is certain to be dead.
   bool is_free() const { return is_free_; }
@@ -136,6 +140,7 @@ class WriterLock::Acquisition {
   MonotonicClock& clock_;
   uint64_t lapses_ = 0;  // of our lease, when the attempt began
   std::optional<Failure> refusal_;
+  std::optional<LockRecord> holder_;
   std::optional<std::string> first_state_;  // of the owner's heartbeat, with the session's name
   bool silent_ = false;
   bool is_free_ = false;
@@ -298,6 +303,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Try() {
   QUOIN_ASSIGN(const uint64_t number, NewestLockFile(file_system_, folder_));
   QUOIN_ASSIGN(OpenedLock opened, OpenLocked(file_system_, folder_, number));
   const std::optional<LockRecord>& last = opened.content.record;
+  holder_ = opened.file == nullptr ? last : std::nullopt;
   if (opened.file == nullptr) {
     refusal_ = HeldByAnother(CannotOpen(name_), name_, last, self_);
     const bool is_of_another_host = last && !last->clean && last->host != self_.host;
@@ -349,6 +355,7 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
                                                         const Succession* succession) {
   MonotonicClock& clock = succession == nullptr ? SystemClock() : succession->lease.clock();
   Acquisition acquisition(file_system, vdi_folder, vdi_name, self, succession, clock);
+  auto on_held = succession == nullptr ? nullptr : succession->on_held;
   const nanoseconds begin = clock.Now();
   const nanoseconds deadline = begin + wait;
   const nanoseconds last_deadline =
@@ -357,6 +364,9 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquire(FileSystem& file_system,
     QUOIN_ASSIGN(std::unique_ptr<WriterLock> lock, acquisition.Try());
     if (lock != nullptr) return lock;
     const nanoseconds now = clock.Now();
+    if (on_held && acquisition.holder() && now - begin >= kToldAfter) {
+      std::exchange(on_held, nullptr)(*acquisition.holder());
+    }
     const nanoseconds end = acquisition.may_be_dead() ? last_deadline : deadline;
     if (now >= end) return acquisition.refusal();
     const bool is_quick = now - begin < kQuickPolling;

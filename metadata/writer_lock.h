@@ -29,6 +29,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,6 +75,8 @@ struct Succession {
   Lease& lease;  // our own, begun
   // How long to wait for certainty that the owner is dead; it takes its lease and two margins.
   std::chrono::milliseconds wait;
+  // Told once who holds the lock, if it is held for longer than a moment; may be empty. Returns at once.
+  std::function<void(const LockRecord& holder)> on_held = {};
 };
 
 class WriterLock {

@@ -23,6 +23,11 @@ Status DataPath::RequireContents() const {
   return Fail(ErrorCode::kIo, "what was open here is gone");
 }
 
+Status DataPath::RequireWritable() const {
+  if (head_ != nullptr && !writes_stopped_) return {};
+  return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+}
+
 Result<size_t> DataPath::Read(uint64_t offset, std::span<std::byte> buffer) {
   RequestGate::Pass pass(gate_);
   QUOIN_TRY(RequireContents());
@@ -41,7 +46,7 @@ bool DataPath::HeadOwnsData(uint64_t first, uint64_t count) const {
 Status DataPath::Write(uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return {};
   RequestGate::Pass pass(gate_);
-  if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+  QUOIN_TRY(RequireWritable());
   const uint64_t first = offset / kBlockBytes;
   const uint64_t count = (offset + bytes.size() - 1) / kBlockBytes - first + 1;
   // A discard that races this write was not ordered after it: either may win.
@@ -135,7 +140,7 @@ Status DataPath::Zero(uint64_t offset, uint64_t length) {
   const uint64_t end = offset < size ? offset + std::min(length, size - offset) : offset;
   do {
     RequestGate::Pass pass(gate_);
-    if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+    QUOIN_TRY(RequireWritable());
     const uint64_t piece_end = std::min(end, (offset / kZeroPieceBytes + 1) * kZeroPieceBytes);
     QUOIN_TRY(ZeroPiece(offset, piece_end));
     offset = piece_end;
@@ -240,7 +245,7 @@ Result<uint64_t> DataPath::Seek(uint64_t offset, bool data) {
 
 Status DataPath::Grow(uint64_t size_bytes) {
   RequestGate::Pass pass(gate_);
-  if (head_ == nullptr) return Fail(ErrorCode::kReadOnly, "this disk is open for reading only");
+  QUOIN_TRY(RequireWritable());
   MutexLock lock(size_mutex_);
   if (size_bytes <= this->size_bytes()) return {};
   QUOIN_TRY(head_->Resize(size_bytes));
@@ -315,11 +320,22 @@ void DataPath::Replace(Contents contents) {
   }
   RequestGate::Closure closure(gate_);
   has_contents_.store(true, std::memory_order_release);
+  writes_stopped_ = false;
   head_ = std::move(contents.head);
   below_ = std::move(contents.below);
   size_bytes_.store(contents.size_bytes, std::memory_order_release);
   data_blocks_below_.store(contents.data_blocks_below, std::memory_order_relaxed);
   covered_blocks_.store(covered, std::memory_order_relaxed);
+}
+
+void DataPath::StopWrites() {
+  RequestGate::Closure closure(gate_);
+  writes_stopped_ = true;
+}
+
+void DataPath::ResumeWrites() {
+  RequestGate::Closure closure(gate_);
+  writes_stopped_ = false;
 }
 
 // Nearly always nothing has turned, so the gate is closed for a moment only.
@@ -349,6 +365,7 @@ void DataPath::Clear() {
   Contents nothing;
   RequestGate::Closure closure(gate_);
   has_contents_.store(false, std::memory_order_release);
+  writes_stopped_ = false;
   head_.swap(nothing.head);
   std::swap(below_, nothing.below);
   size_bytes_.store(0, std::memory_order_release);

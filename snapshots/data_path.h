@@ -30,7 +30,7 @@ class DataPath {
 
   // --- requests ------------------------------------------------------------------------------
   Result<size_t> Read(uint64_t offset, std::span<std::byte> buffer);
-  // Within the size; kReadOnly without a head.
+  // Within the size; kReadOnly without a head, or once writes were stopped.
   Status Write(uint64_t offset, std::span<const std::byte> bytes);
   // [offset, offset + length), clipped to the size, reads as zeros afterwards.
   Status Zero(uint64_t offset, uint64_t length);
@@ -52,6 +52,10 @@ class DataPath {
   // The same, with nothing to take its place: until then reading fails. As before the first
   // Replace.
   void Clear();
+  // Waits for the requests under way. From then on what would change the disk is refused as if it had no
+  // head, until everything is replaced; reads go on.
+  void StopWrites();
+  void ResumeWrites();
   bool has_contents() const { return has_contents_.load(std::memory_order_acquire); }
   const std::shared_ptr<Layer>& head() const { return head_; }
   const LayerStack& below() const { return below_; }
@@ -92,9 +96,11 @@ class DataPath {
   std::atomic<uint64_t> size_bytes_{0};
 
   Status RequireContents() const;
+  Status RequireWritable() const;
 
   // Changed only while the gate is closed.
   std::atomic<bool> has_contents_{false};
+  bool writes_stopped_ = false;
   std::shared_ptr<Layer> head_;
   LayerStack below_;
   std::atomic<uint64_t> data_blocks_below_{0};

@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::pair<OwnerVerb, std::string_view>, 13> kWords = {{
+constexpr std::array<std::pair<OwnerVerb, std::string_view>, 15> kWords = {{
     {OwnerVerb::kTakeSnapshots, "take_snapshots"},
     {OwnerVerb::kRemoveSnapshot, "remove_snapshot"},
     {OwnerVerb::kRenameSnapshot, "rename_snapshot"},
@@ -20,6 +20,8 @@ constexpr std::array<std::pair<OwnerVerb, std::string_view>, 13> kWords = {{
     {OwnerVerb::kResize, "resize"},
     {OwnerVerb::kSetAttributes, "set_attributes"},
     {OwnerVerb::kSeal, "seal"},
+    {OwnerVerb::kGrantHandOver, "grant_hand_over"},
+    {OwnerVerb::kHandOver, "hand_over"},
     {OwnerVerb::kJoinGroup, "join_group"},
     {OwnerVerb::kHoldGroup, "hold_group"},
     {OwnerVerb::kSwapGroup, "swap_group"},
@@ -72,7 +74,8 @@ std::string OwnerRequest::Encode() const {
             {"snapshot", FromBytes(snapshot)},
             {"new_name", FromBytes(new_name)},
             {"size_bytes", size_bytes},
-            {"flag", flag}};
+            {"flag", flag},
+            {"duration_ms", duration_ms}};
   Put(json, "mode", attributes.mode);
   Put(json, "uid", attributes.uid);
   Put(json, "gid", attributes.gid);
@@ -105,6 +108,7 @@ Result<OwnerRequest> OwnerRequest::Decode(std::string_view text) {
     GetBytes(json, "new_name", request.new_name);
     Get(json, "size_bytes", request.size_bytes);
     Get(json, "flag", request.flag);
+    Get(json, "duration_ms", request.duration_ms);
     Get(json, "mode", request.attributes.mode);
     Get(json, "uid", request.attributes.uid);
     Get(json, "gid", request.attributes.gid);

@@ -29,6 +29,8 @@ enum class OwnerVerb {
   kDecideGroup,      // `group`
   kLeaveGroup,       // `group`: takes back what is not decided
   kSeal,             // `vdi`, `flag`: with the head; the answer's counts
+  kGrantHandOver,    // `vdi`, `duration_ms`
+  kHandOver,         // `vdi`: if that was granted
 };
 
 struct NewSnapshot {
@@ -44,6 +46,7 @@ struct OwnerRequest {
   std::string new_name = {};
   uint64_t size_bytes = 0;
   bool flag = false;
+  uint64_t duration_ms = 0;
   AttributeChange attributes = {};
   std::vector<NewSnapshot> snapshots = {};
   Id group = {};

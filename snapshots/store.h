@@ -244,6 +244,10 @@ class Store {
   // --- locks, space ------------------------------------------------------------------------
   Result<LockStatus> InspectLock(const Id& vdi);
   Status BreakLock(const std::string& name);
+  // For so long, a session that opens the VDI for writing may have it, once, though its owner has it open: the
+  // owner's handles read on, and their writes fail with kLostOwnership unless nobody has come to change
+  // anything. kInvalid if nobody has it open for writing.
+  Status GrantHandOver(const Id& vdi, std::chrono::milliseconds duration);
   // Takes a moment, in which every session shows that it is alive.
   Result<ClusterReport> DescribeCluster();
   Result<SpaceFacts> Space();

@@ -13,6 +13,8 @@ namespace {
 
 // What a request takes that moves a VDI's data.
 constexpr std::chrono::hours kDataPatience{24 * 7};
+// An open for writing waits for the answer; it may come again for what takes longer.
+constexpr std::chrono::seconds kHandOverPatience{5};
 
 // Set in a thread that answers another session: it does what it can itself, and asks nobody further.
 thread_local bool is_answering = false;
@@ -37,6 +39,9 @@ Status Store::Shared::OpenInbox(Store& store) {
                           environment.storage, environment.lease,
                           environment.layout.Session(environment.self.host, environment.self.session),
                           [this, &store](std::string_view text) { return Answer(store, text); }));
+  environment.ask_to_hand_over = [this](const Id& vdi, const LockRecord& owner) {
+    AskToHandOver(vdi, owner);
+  };
   return {};
 }
 
@@ -52,6 +57,7 @@ std::optional<LockRecord> Store::Shared::OwnerElsewhere(const Id& vdi) {
 std::optional<OwnerAnswer> Store::Shared::Ask(const LockRecord& owner, const OwnerRequest& request) {
   RequestPatience patience;
   if (request.verb == OwnerVerb::kSeal) patience.answered_within = kDataPatience;
+  if (request.verb == OwnerVerb::kHandOver) patience.answered_within = kHandOverPatience;
   Result<std::string> told = CallSession(environment.storage, environment.layout, environment.sessions,
                                          owner.host, owner.session, request.Encode(), patience);
   if (told) {
@@ -73,6 +79,21 @@ std::optional<OwnerAnswer> Store::Shared::AskOwner(const OwnerRequest& request) 
   const std::optional<LockRecord> owner = OwnerElsewhere(request.vdi);
   if (!owner) return std::nullopt;
   return Ask(*owner, request);
+}
+
+void Store::Shared::AskToHandOver(const Id& vdi, const LockRecord& owner) {
+  const OwnerRequest request{.verb = OwnerVerb::kHandOver, .vdi = vdi};
+  const std::optional<OwnerAnswer> answer = Ask(owner, request);
+  if (answer && !answer->status && answer->status.error().code != ErrorCode::kBusy) {
+    spdlog::warn("vdi {}: {} did not hand it over: {}", vdi.ToString(), DescribeHolder(owner),
+                 answer->status.error().what);
+  }
+}
+
+Status Store::GrantHandOver(const Id& vdi, std::chrono::milliseconds duration) {
+  OwnerRequest request{.verb = OwnerVerb::kGrantHandOver, .vdi = vdi};
+  request.duration_ms = static_cast<uint64_t>(duration.count());
+  return shared_->AsOwner(*this, request, [&](Vdi& v) { return v.GrantHandOver(duration); });
 }
 
 Status Store::Shared::TakeSnapshots(Store& store, const std::vector<NewSnapshot>& snapshots) {
@@ -159,6 +180,12 @@ Status Store::Shared::Do(Store& store, const OwnerRequest& request, OwnerAnswer&
     case OwnerVerb::kSeal: {
       QUOIN_ASSIGN(answer.counts, store.SealVdi(request.vdi, request.flag));
       return {};
+    }
+    case OwnerVerb::kGrantHandOver:
+      return store.GrantHandOver(request.vdi, std::chrono::milliseconds(request.duration_ms));
+    case OwnerVerb::kHandOver: {
+      const std::shared_ptr<Vdi> open = FindOpen(request.vdi);
+      return open == nullptr ? Status() : open->HandOver();
     }
   }
   return Fail(ErrorCode::kUnsupported, "an unknown request");

@@ -98,6 +98,8 @@ struct StoreEnvironment {
   // Digests of what the packs hold, on this host's own disk; opened when it is first needed. Null if
   // this store has none.
   DigestIndex* Index() QUOIN_EXCLUDES(index_mutex);
+  // Asks a VDI's owner to hand it over; waits for its answer. Set once, while the store is opened.
+  std::function<void(const Id& vdi, const LockRecord& owner)> ask_to_hand_over;
   // Teaches it the packs that other hosts have published, and those of before this process.
   void ReconcileIndex() QUOIN_EXCLUDES(index_mutex);
   // All that collectors have declared dead up to this generation, as far as lists of it were kept

@@ -150,6 +150,8 @@ struct Store::Shared {
   std::optional<LockRecord> OwnerElsewhere(const Id& vdi);
   // Nothing if it could not be asked, and nothing was done.
   std::optional<OwnerAnswer> Ask(const LockRecord& owner, const OwnerRequest& request);
+  // Asks the owner to let this session have the VDI; whether it did, its lock shows. From any thread.
+  void AskToHandOver(const Id& vdi, const LockRecord& owner);
   // Nothing also if nobody else owns the request's VDI.
   std::optional<OwnerAnswer> AskOwner(const OwnerRequest& request);
   // Takes the snapshots with the sessions that own the VDIs, whoever they are.

@@ -132,6 +132,14 @@ void Vdi::CountWrite() {
   written_.store(true, std::memory_order_relaxed);
 }
 
+template <typename Change>
+Status Vdi::Changing(Change change) {
+  Status changed = change();
+  if (changed || changed.error().code != ErrorCode::kReadOnly || !handed_over_) return changed;
+  QUOIN_TRY(TakeBack());
+  return change();
+}
+
 Status Vdi::Write(uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return {};
   QUOIN_TRY(CheckWritable());
@@ -140,12 +148,16 @@ Status Vdi::Write(uint64_t offset, std::span<const std::byte> bytes) {
                 fmt::format("cannot write {} beyond 256 TiB, the largest size of a VDI", Title()));
   }
   if (copying_.load(std::memory_order_acquire)) QUOIN_TRY(SettleCopy());
-  const uint64_t end = offset + bytes.size();
-  if (end > data_.size_bytes()) {
-    QUOIN_TRY(data_.Grow((end + kSectorBytes - 1) / kSectorBytes * kSectorBytes));
+  const Status written = Changing([&]() -> Status {
+    const uint64_t end = offset + bytes.size();
+    if (end > data_.size_bytes()) {
+      QUOIN_TRY(data_.Grow((end + kSectorBytes - 1) / kSectorBytes * kSectorBytes));
+    }
+    return data_.Write(offset, bytes);
+  });
+  if (!written && written.error().code == ErrorCode::kLostOwnership && !handed_over_) {
+    return Poison(written.error());
   }
-  Status written = data_.Write(offset, bytes);
-  if (!written && written.error().code == ErrorCode::kLostOwnership) return Poison(written.error());
   CountWrite();
   return written;
 }
@@ -153,7 +165,7 @@ Status Vdi::Write(uint64_t offset, std::span<const std::byte> bytes) {
 Status Vdi::Zero(uint64_t offset, uint64_t length) {
   QUOIN_TRY(CheckWritable());
   if (copying_.load(std::memory_order_acquire)) QUOIN_TRY(SettleCopy());
-  QUOIN_TRY(data_.Zero(offset, length));
+  QUOIN_TRY(Changing([&] { return data_.Zero(offset, length); }));
   CountWrite();
   return {};
 }
@@ -202,6 +214,7 @@ Status Vdi::Flush() {
   QUOIN_TRY(CheckWritable());
   // Someone who began after this request came has flushed for both.
   if (flushed_through_ >= mine) return {};
+  if (handed_over_) return {};  // all that was written was made durable then
   QUOIN_TRY(RequireOwner());
   const uint64_t through = flush_requests_.load();
   QUOIN_TRY(Record(Extent::kWithHead, {}));

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -105,6 +106,10 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
       QUOIN_REQUIRES(state_mutex_);
   Result<std::unique_ptr<Layer>> ReopenHeadForReading() QUOIN_REQUIRES(state_mutex_);
   Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
+  // The parts of it. Nothing may be published between getting ready and the end.
+  Status RecordAll() QUOIN_REQUIRES(lifecycle_mutex_) QUOIN_EXCLUDES(finish_mutex_, state_mutex_);
+  Status MakeReadyToLetGo() QUOIN_REQUIRES(finish_mutex_, state_mutex_);
+  Status EndOwning(Status status) QUOIN_REQUIRES(lifecycle_mutex_, finish_mutex_, state_mutex_);
   Status PublishHead() QUOIN_REQUIRES(finish_mutex_, state_mutex_);
   Status LoadPublished() QUOIN_REQUIRES(lifecycle_mutex_);
   enum class Wanted { kNewest, kWithHead };  // kWithHead: anything else is left alone
@@ -124,6 +129,25 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status CheckRemovable(const std::string& name, bool with_snapshots) const
       QUOIN_REQUIRES(state_mutex_);
   void Abandon() QUOIN_REQUIRES(state_mutex_);
+
+  // --- handing over (vdi_hand_over.cc) -------------------------------------------------------
+  // For so long, another host that opens the VDI for writing is let have it, once, though it stays open for
+  // writing here. kInvalid if nobody but the caller's own handle has it open for writing.
+  Status GrantHandOver(std::chrono::nanoseconds duration) QUOIN_EXCLUDES(lifecycle_mutex_);
+  // Lets go of the VDI for whoever asks, if that was granted; kBusy if not. Nothing if nobody owns it here.
+  Status HandOver() QUOIN_EXCLUDES(lifecycle_mutex_, state_mutex_);
+  // Becomes the owner again for those who had it open for writing at the hand-over, if nobody has changed
+  // anything since; kLostOwnership if somebody has it or has changed something. Waits a moment for who was
+  // let have it.
+  Status TakeBack() QUOIN_EXCLUDES(lifecycle_mutex_, state_mutex_);
+  Status TakeBackLocked() QUOIN_REQUIRES(lifecycle_mutex_);
+  // The same for who opens it for writing here only now: kBusy, and no moment is waited for.
+  Status TakeBackToOpen() QUOIN_REQUIRES(lifecycle_mutex_);
+  Result<bool> IsStillWanted() const QUOIN_REQUIRES(lifecycle_mutex_);
+  Failure WasHandedOver() const;
+  // Runs `change` on the data, once more if the VDI was handed over and could be taken back.
+  template <typename Change>
+  Status Changing(Change change);
 
   // --- recording (vdi.cc) --------------------------------------------------------------------
   enum class Extent { kFrozenOnly, kWithHead };
@@ -302,6 +326,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   uint64_t flushed_through_ QUOIN_GUARDED_BY(state_mutex_) = 0;
   // Serialises FinishFrozen, which lets go of the state mutex while it writes, and all publishing.
   Mutex finish_mutex_{LockRank::kVdiFinish};
+
+  // By HandOver until it was taken back, or all who wrote it have closed it: they are no owners.
+  std::atomic<bool> handed_over_{false};
+  std::chrono::nanoseconds granted_until_ QUOIN_GUARDED_BY(lifecycle_mutex_){0};
+  std::chrono::nanoseconds handed_over_at_ QUOIN_GUARDED_BY(lifecycle_mutex_){0};
+  FileIdentity left_file_ QUOIN_GUARDED_BY(lifecycle_mutex_);  // published.db, as it was left then
+  int64_t left_ctime_ns_ QUOIN_GUARDED_BY(lifecycle_mutex_) = 0;
 
   // What other owners leave (FollowPublished).
   FileIdentity looked_at_file_ QUOIN_GUARDED_BY(lifecycle_mutex_);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "blockstore/base/atomic_file.h"
@@ -47,7 +48,9 @@ Status ReleaseNamesOf(const Names& names, const std::string& name, const Id& id)
 Status Vdi::AddHandle(Access access) {
   MutexLock lock(lifecycle_mutex_);
   if (access == Access::kReadWrite) {
-    if (writers_ == 0) {
+    if (handed_over_) {
+      QUOIN_TRY(TakeBackToOpen());
+    } else if (writers_ == 0) {
       const uint64_t shown = ShownEpoch();
       if (const Status owner = BecomeOwner(); !owner) {
         if (readers_ > 0 && published_file_ == FileIdentity{}) (void)LoadPublished();
@@ -68,7 +71,10 @@ Status Vdi::DropHandle(Access access) {
   MutexLock lock(lifecycle_mutex_);
   Status status;
   if (access == Access::kReadWrite) {
-    if (--writers_ == 0) status = LetGo();
+    if (--writers_ == 0) {
+      granted_until_ = {};
+      if (!handed_over_.exchange(false)) status = LetGo();
+    }
   } else {
     --readers_;
   }
@@ -147,7 +153,7 @@ Status Vdi::LoadPublishedOnce(Wanted wanted, bool& is_published) {
   mtime_ns_ = state_.vdi.attributes.mtime_ns;
   published_file_ = facts.identity;
   published_ctime_ns_ = facts.ctime_ns;
-  if (readers_ > 0) new_content_ = true;
+  if (readers_ + writers_ > 0) new_content_ = true;
   return {};
 }
 
@@ -168,7 +174,7 @@ void Vdi::FollowPublished() {
 }
 
 Status Vdi::LookForNewer() {
-  if (readers_ == 0 || writers_ > 0 || !data_.has_contents()) return {};
+  if (readers_ + writers_ == 0 || is_owner() || !data_.has_contents()) return {};
   {
     MutexLock lock(state_mutex_);
     if (unpublished_head_blocks_) return {};  // newer than what is published
@@ -263,8 +269,13 @@ Status Vdi::TakeLockAndOpen() {
   const std::string name = environment_.NameHint(id_);
   QUOIN_TRY(environment_.lease.Begin());
   const uint64_t lapses = environment_.lease.lapses();
+  std::jthread asking;  // done with once the lock is had, or not
+  const auto ask = [&](const LockRecord& holder) {
+    if (!environment_.ask_to_hand_over) return;
+    asking = std::jthread([this, holder] { environment_.ask_to_hand_over(id_, holder); });
+  };
   const Succession succession{environment_.layout, environment_.sessions, environment_.lease,
-                              environment_.options.take_over_wait};
+                              environment_.options.take_over_wait, ask};
   QUOIN_ASSIGN(std::unique_ptr<WriterLock> acquired,
                WriterLock::Acquire(environment_.storage, folder_,
                                    name.empty() ? id_.ToString() : name, environment_.self,
@@ -466,20 +477,32 @@ Status Vdi::SweepLayerFiles(const VdiState* published) {
 // ------------------------------------------------------------------------------- letting go
 
 Status Vdi::LetGo() {
-  Status status;
-  {
-    MutexLock lock(state_mutex_);
-    if (failed_) status = CheckWritable();
-    if (status && copying_) status = SettleCopyLocked();
-    if (status) status = Record(Extent::kWithHead, {});
-  }
-  if (status) status = FinishFrozen();
+  Status status = RecordAll();
   MutexLock finishing(finish_mutex_);
   MutexLock lock(state_mutex_);
-  if (status && (head_changed_ || written_)) status = PublishHead();
-  if (status && sweep_needed_) status = SweepLayerFiles(nullptr);
-  if (status) status = database_->Checkpoint();
-  const bool readers_stay = readers_ > 0;
+  if (status) status = MakeReadyToLetGo();
+  return EndOwning(std::move(status));
+}
+
+Status Vdi::RecordAll() {
+  {
+    MutexLock lock(state_mutex_);
+    if (failed_) QUOIN_TRY(CheckWritable());
+    if (copying_) QUOIN_TRY(SettleCopyLocked());
+    QUOIN_TRY(Record(Extent::kWithHead, {}));
+  }
+  return FinishFrozen();
+}
+
+Status Vdi::MakeReadyToLetGo() {
+  if (head_changed_ || written_) QUOIN_TRY(PublishHead());
+  if (sweep_needed_) QUOIN_TRY(SweepLayerFiles(nullptr));
+  return database_->Checkpoint();
+}
+
+// `status` is what became of getting ready.
+Status Vdi::EndOwning(Status status) {
+  const bool readers_stay = readers_ + writers_ > 0;
   const std::shared_ptr<WriterLock> held = LetLockGo();
   if (!status) {
     if (!lost_) {

@@ -436,6 +436,12 @@ Result<Json> BreakLock(Store& store, const StoreRequest& request) {
   return Json::object();
 }
 
+Result<Json> GrantHandOver(Store& store, const StoreRequest& request) {
+  QUOIN_ASSIGN(const Id id, FindVdi(store, request.vdi));
+  QUOIN_TRY(store.GrantHandOver(id, std::chrono::milliseconds(request.duration_ms)));
+  return Json::object();
+}
+
 Result<Json> DescribeCluster(Store& store, const StoreRequest&) {
   QUOIN_ASSIGN(const ClusterReport report, store.DescribeCluster());
   Json sessions = Json::array();
@@ -524,6 +530,8 @@ constexpr std::array kOperations = {
               [](const StoreRequest& r) { return "show the lock of " + Shown(r.vdi); }},
     Operation{"lock break", BreakLock,
               [](const StoreRequest& r) { return "break the lock of " + Shown(r.vdi); }},
+    Operation{"lock grant", GrantHandOver,
+              [](const StoreRequest& r) { return "grant a hand-over of " + Shown(r.vdi); }},
 };
 
 // The session that owns a VDI of the request and is not this store's own; "" if there is none.

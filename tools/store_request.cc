@@ -81,7 +81,8 @@ Json StoreRequest::ToJson() const {
             {"all", all},
             {"dry_run", dry_run},
             {"tells_progress", tells_progress},
-            {"grace_ms", grace_ms}};
+            {"grace_ms", grace_ms},
+            {"duration_ms", duration_ms}};
   Json list = Json::array();
   for (const SnapshotName& name : snapshots) {
     list.push_back(Json{{"vdi", name.vdi}, {"snapshot", name.snapshot}});
@@ -115,6 +116,7 @@ Result<StoreRequest> StoreRequest::FromJson(const Json& json) {
   reader.Read("dry_run", request.dry_run);
   reader.Read("tells_progress", request.tells_progress);
   reader.ReadNumber("grace_ms", request.grace_ms);
+  reader.ReadNumber("duration_ms", request.duration_ms);
   if (!reader.wrong().empty()) {
     return Fail(
         ErrorCode::kInvalid,

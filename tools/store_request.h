@@ -43,6 +43,7 @@ struct StoreRequest {
   bool dry_run = false;
   bool tells_progress = false;  // lines with progress are wanted before the answer
   uint64_t grace_ms = 0;        // of "gc"
+  uint64_t duration_ms = 0;     // of "lock grant"
 
   Json ToJson() const;
   // kInvalid for another protocol, a missing verb, or a member of the wrong kind.

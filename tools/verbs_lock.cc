@@ -26,21 +26,25 @@ int ListLocks(const Invocation& invocation, bool all) {
   });
 }
 
-// Runs a verb about the lock of one VDI.
-int RunOnLock(const Invocation& invocation, const std::string& verb, const std::string& text,
+StoreRequest OfVerb(const char* verb) {
+  StoreRequest request;
+  request.verb = verb;
+  return request;
+}
+
+// Runs a request about the lock of one VDI.
+int RunOnLock(const Invocation& invocation, StoreRequest request, const std::string& text,
               const std::string& act, const std::function<int(const Json&)>& print) {
   const Result<Target> target = ChooseTarget(invocation.store, {text});
   if (!target) return ReportUsage(target.error(), act);
   const Result<std::string> vdi = ParseVdiName(target->names[0]);
   if (!vdi) return ReportUsage(vdi.error(), act);
-  StoreRequest request;
-  request.verb = verb;
   request.vdi = *vdi;
   return RunRequest(target->root, request, print);
 }
 
 int ShowLock(const Invocation& invocation, const std::string& vdi) {
-  return RunOnLock(invocation, "lock show", vdi, "show the lock of " + vdi, [&](const Json& lock) {
+  return RunOnLock(invocation, OfVerb("lock show"), vdi, "show the lock of " + vdi, [&](const Json& lock) {
     if (invocation.json) {
       PrintJson(lock);
     } else {
@@ -51,19 +55,29 @@ int ShowLock(const Invocation& invocation, const std::string& vdi) {
 }
 
 int BreakLock(const Invocation& invocation, const std::string& vdi) {
-  return RunOnLock(invocation, "lock break", vdi, "break the lock of " + vdi,
+  return RunOnLock(invocation, OfVerb("lock break"), vdi, "break the lock of " + vdi,
                    [](const Json&) { return kDone; });
 }
+
+int GrantHandOver(const Invocation& invocation, const std::string& vdi, unsigned seconds) {
+  StoreRequest request = OfVerb("lock grant");
+  request.duration_ms = uint64_t{seconds} * 1000;
+  return RunOnLock(invocation, request, vdi, "grant a hand-over of " + vdi,
+                   [](const Json&) { return kDone; });
+}
+
+constexpr unsigned kMaxGrantSeconds = 24 * 3600;
 
 struct LockArguments {
   std::string vdi;
   bool all = false;
+  unsigned seconds = 60;
 };
 
 }  // namespace
 
 void AddLockVerbs(CLI::App& app, Invocation& invocation) {
-  CLI::App* lock = AddVerbGroup(app, "lock", "See and break the right to write a VDI");
+  CLI::App* lock = AddVerbGroup(app, "lock", "See, hand over and break the right to write a VDI");
   const auto arguments = std::make_shared<LockArguments>();
 
   CLI::App* list = AddVerb(*lock, invocation, "ls", "List VDIs that are owned or need recovery");
@@ -77,6 +91,19 @@ void AddLockVerbs(CLI::App& app, Invocation& invocation) {
   AddJsonOption(*show, invocation);
   SetAction(*show, invocation,
             [&invocation, arguments] { return ShowLock(invocation, arguments->vdi); });
+
+  CLI::App* grant = AddVerb(*lock, invocation, "grant",
+                            "Let another host write a VDI that is open for writing here");
+  grant->add_option("VDI", arguments->vdi, "The VDI")->required();
+  grant->add_option("--for", arguments->seconds, "How long another host may come for it")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1U, kMaxGrantSeconds))
+      ->capture_default_str();
+  grant->footer("For a migration by programs that have the VDI open for writing at both ends at once. The "
+                "first other host that opens it for writing has it; here it can only be read from then on.");
+  SetAction(*grant, invocation, [&invocation, arguments] {
+    return GrantHandOver(invocation, arguments->vdi, arguments->seconds);
+  });
 
   CLI::App* break_verb =
       AddVerb(*lock, invocation, "break", "Declare the last owner of a VDI dead");

@@ -4,6 +4,7 @@
     asking_test.py --quoin BINARY --storage local|gluster|moosefs
 """
 
+import errno
 import json
 import time
 
@@ -107,6 +108,27 @@ class Asking(ClusterTest):
             self.assertTrue(acts.ask("await", path=host.vdi(self.names[0]),
                                      size=2 * BLOCKS * BLOCK_BYTES, limit=VISIBLE_SECONDS)["seen"])
         self.acts[0].write(self.handles[0], 2 * BLOCKS - 1, self.mark(0, 1, 2 * BLOCKS - 1))
+
+    def test_hand_over(self):
+        path = self.second.vdi(self.names[0])
+        with self.assertRaises(OSError) as refused:
+            self.acts[1].open(path, write=True, direct=True)
+        self.assertEqual(refused.exception.errno, errno.EBUSY)
+        self.write(0, 1)  # not flushed
+        self.second.quoin("lock", "grant", self.names[0])
+        begin = time.monotonic()
+        handle = self.acts[1].open(path, write=True, direct=True)
+        took = time.monotonic() - begin
+        self.tell(f"a VDI that stays open at its source was had for writing after {took:.2f} s")
+        self.assertLess(took, SLOWEST_SECONDS)
+        self.assertEqual(self.acts[1].marks(handle, count=BLOCKS),
+                         [self.mark(0, 1, block) for block in range(BLOCKS)])
+        self.acts[1].write(handle, 0, self.mark(1, 2, 0))
+        self.acts[1].sync(handle)
+        with self.assertRaises(OSError) as refused:
+            self.acts[0].write(self.handles[0], 1, self.mark(0, 2, 1))
+        self.assertEqual(refused.exception.errno, errno.ESTALE)
+        self.acts[1].close(handle)
 
     def test_status_of_the_cluster(self):
         facts = json.loads(self.second.quoin("status", "--cluster", "--json"))

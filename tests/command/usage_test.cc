@@ -38,6 +38,7 @@ TEST_F(UsageTest, EveryVerbHasHelp) {
                                  "lock ls",
                                  "lock show",
                                  "lock break",
+                                 "lock grant",
                                  "status"}) {
     std::istringstream text(verb);
     std::vector<std::string> words{std::istream_iterator<std::string>(text), {}};
