@@ -2,7 +2,7 @@
 // Store, and answers. Owned by Session; called by its workers, any number at once.
 //
 // Reads, writes and what is answered from memory run on the calling worker, without a lock or an
-// allocation; all else may wait and goes to the blocking lane. Methods that do so copy what they are
+// allocation; all else may wait and goes to a blocking lane. Methods that do so copy what they are
 // given: names and data lie in the worker's buffer, which is used again when the method returns.
 //
 // Lock order: none. No lock is held while the Store is called or the kernel answered; Inodes and
@@ -16,12 +16,12 @@
 #include <unordered_map>
 #include <vector>
 
-#include "fuse/blocking_lane.h"
 #include "fuse/cache_notifier.h"
 #include "fuse/control_files.h"
 #include "fuse/folder_handle.h"
 #include "fuse/init_exchange.h"
 #include "fuse/inodes.h"
+#include "fuse/lanes.h"
 #include "fuse/libfuse.h"
 #include "fuse/metrics.h"
 #include "fuse/open_files.h"
@@ -163,7 +163,7 @@ class Operations {
       QUOIN_GUARDED_BY(folders_mutex_);
   // Destroyed first, so that their threads find all of the above.
   CacheNotifier notifier_;
-  BlockingLane lane_;
+  Lanes lanes_;
 };
 
 // The open file that the kernel means.

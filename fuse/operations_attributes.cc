@@ -61,7 +61,7 @@ void Operations::GetAttributes(Request request, fuse_ino_t number, fuse_file_inf
     to_answer.AnswerAttributes(*attributes, AttributeSeconds(node->key.kind));
   };
   if (from_memory) return answer(std::move(request));
-  lane_.Post([answer = std::move(answer), request = std::move(request)]() mutable {
+  lanes_.looks.Post([answer = std::move(answer), request = std::move(request)]() mutable {
     answer(std::move(request));
   });
 }
@@ -124,7 +124,7 @@ void Operations::SetAttributes(Request request, fuse_ino_t number, struct stat* 
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
   const FileHandle* const handle = file == nullptr ? nullptr : &HandleOf(file);
-  lane_.Post([this, node = std::move(node), wanted = *wanted, to_set, handle,
+  lanes_.changes.Post([this, node = std::move(node), wanted = *wanted, to_set, handle,
               request = std::move(request)]() mutable {
     const Status applied =
         ApplyAttributes(*node, wanted, to_set, handle, request.caller().pid);
@@ -137,7 +137,7 @@ void Operations::SetAttributes(Request request, fuse_ino_t number, struct stat* 
 }
 
 void Operations::StatFs(Request request, fuse_ino_t) {
-  lane_.Post([this, request = std::move(request)]() mutable {
+  lanes_.looks.Post([this, request = std::move(request)]() mutable {
     const Result<SpaceFacts> space = store_.Space();
     if (!space) return request.Refuse(space.error());
     struct statvfs out {};
@@ -186,7 +186,7 @@ void Operations::GetXattr(Request request, fuse_ino_t number, const char* name,
   const std::string_view wanted = name;
   if (wanted.substr(0, kUserPrefix.size()) != kUserPrefix) return request.Refuse(EOPNOTSUPP);
   if (wanted.substr(0, kXattrPrefix.size()) != kXattrPrefix) return request.Refuse(ENODATA);
-  lane_.Post([this, node = std::move(node), wanted = std::string(wanted), room_bytes,
+  lanes_.looks.Post([this, node = std::move(node), wanted = std::string(wanted), room_bytes,
               request = std::move(request)]() mutable {
     const auto xattrs = Xattrs(*node);
     if (!xattrs) return request.Refuse(xattrs.error());
@@ -200,7 +200,7 @@ void Operations::GetXattr(Request request, fuse_ino_t number, const char* name,
 void Operations::ListXattr(Request request, fuse_ino_t number, size_t room_bytes) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
-  lane_.Post([this, node = std::move(node), room_bytes, request = std::move(request)]() mutable {
+  lanes_.looks.Post([this, node = std::move(node), room_bytes, request = std::move(request)]() mutable {
     const auto xattrs = Xattrs(*node);
     if (!xattrs) return request.Refuse(xattrs.error());
     std::string names;

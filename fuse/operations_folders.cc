@@ -47,7 +47,7 @@ void Operations::SyncFolder(Request request, fuse_ino_t, int, fuse_file_info*) {
 
 void Operations::ReadFolder(Request request, fuse_ino_t, size_t room_bytes, off_t offset,
                             fuse_file_info* file) {
-  lane_.Post([this, &handle = FolderOf(file), room_bytes, offset,
+  lanes_.looks.Post([this, &handle = FolderOf(file), room_bytes, offset,
               request = std::move(request)]() mutable {
     ReadFolderNow(std::move(request), handle, room_bytes, offset, false);
   });
@@ -55,7 +55,7 @@ void Operations::ReadFolder(Request request, fuse_ino_t, size_t room_bytes, off_
 
 void Operations::ReadFolderPlus(Request request, fuse_ino_t, size_t room_bytes, off_t offset,
                                 fuse_file_info* file) {
-  lane_.Post([this, &handle = FolderOf(file), room_bytes, offset,
+  lanes_.looks.Post([this, &handle = FolderOf(file), room_bytes, offset,
               request = std::move(request)]() mutable {
     ReadFolderNow(std::move(request), handle, room_bytes, offset, true);
   });
