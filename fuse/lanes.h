@@ -11,7 +11,9 @@ struct Lanes {
   BlockingLane opens{64};
   // The same, but with a lock of the kernel's held for which others wait: names, attributes, copies.
   BlockingLane changes{32};
-  // For the storage: looking for names, attributes and listings, and opening what no host owns.
+  // For the storage: looking for names, attributes and listings, and opening what no host owns. The helpers
+  // outlive whom they help.
+  BlockingLane look_helpers{7};
   BlockingLane looks{16};
   // For the storage, while a guest waits: flushes and discards.
   BlockingLane flushes{64};
@@ -21,7 +23,7 @@ struct Lanes {
 
   // Runs what is queued and joins the threads.
   void Stop() {
-    for (BlockingLane* lane : {&opens, &changes, &looks, &flushes, &releases}) {
+    for (BlockingLane* lane : {&opens, &changes, &looks, &look_helpers, &flushes, &releases}) {
       lane->Stop();
     }
   }

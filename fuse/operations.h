@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -108,8 +109,9 @@ class Operations {
   std::shared_ptr<Node> Find(Request& request, fuse_ino_t number);
 
   // names
+  // `name_seconds`: for how long the kernel may use the name, unless it is a fixed one.
   void AnswerEntry(Request request, const Node& parent, const std::string& name,
-                   const Found& found);
+                   const Found& found, double name_seconds);
   Entry RememberEntry(const Node& parent, const std::string& name, const Found& found);
   Result<Found> MakeFile(const Node& parent, const std::string& name, mode_t mode,
                          const fuse_ctx& caller);
@@ -148,7 +150,9 @@ class Operations {
   void ReadFolderNow(Request request, FolderHandle& handle, size_t room_bytes, off_t offset,
                      bool with_attributes);
   static bool AddDot(FolderAnswer& answer, const char* name, uint64_t number, off_t next_offset);
-  bool AddListed(FolderAnswer& answer, const Node& folder, const Listed& listed,
+  std::vector<Seen> LookAtListed(const Node& folder, std::span<const Listed> listed,
+                                 bool with_attributes);
+  void AddListed(FolderAnswer& answer, const Node& folder, const Listed& listed, const Seen& seen,
                  off_t next_offset);
 
   Store& store_;

@@ -22,24 +22,21 @@ Error RefuseChangeIn(const Node& folder, const std::string& act) {
   return {ErrorCode::kReadOnly, fmt::format("cannot {} here: the folder is read-only", act), {}};
 }
 
-double AttributeSeconds(NodeKind kind) {
-  return kind == NodeKind::kSnapshot ? kFixedSeconds : kAttributeSeconds;
-}
-
 }  // namespace
 
 Entry Operations::RememberEntry(const Node& parent, const std::string& name, const Found& found) {
   const std::shared_ptr<Node> node = inodes_.Remember(
       found.key, parent, name, found.snapshot.has_value() ? &*found.snapshot : nullptr);
-  Entry entry{node->number, found.attributes, kNameSeconds, AttributeSeconds(found.key.kind)};
+  Entry entry{node->number, found.attributes, kNameSeconds, AttributeSeconds(found)};
   if (IsFixed(found.key.kind)) entry.name_seconds = kFixedSeconds;
   entry.attributes.st_ino = node->number;
   return entry;
 }
 
 void Operations::AnswerEntry(Request request, const Node& parent, const std::string& name,
-                             const Found& found) {
-  const Entry entry = RememberEntry(parent, name, found);
+                             const Found& found, double name_seconds) {
+  Entry entry = RememberEntry(parent, name, found);
+  if (!IsFixed(found.key.kind)) entry.name_seconds = name_seconds;
   if (!request.AnswerEntry(entry)) inodes_.Forget(entry.number, 1);
 }
 
@@ -47,9 +44,13 @@ void Operations::Lookup(Request request, fuse_ino_t parent, const char* name) {
   const std::shared_ptr<Node> folder = Find(request, parent);
   if (folder == nullptr) return;
   auto answer = [this, folder, name = std::string(name)](Request to_answer) {
+    NameLease& lease = notifier_.LeaseOf(folder->key.kind);
+    const uint64_t changes = lease.changes();
     const Result<Found> found = tree_.Look(*folder, name);
     if (found) {
-      AnswerEntry(std::move(to_answer), *folder, name, *found);
+      const bool is_on_the_way = IsFolder(found->key.kind) && !IsFixed(found->key.kind);
+      AnswerEntry(std::move(to_answer), *folder, name, *found,
+                  is_on_the_way ? lease.GrantOnTheWay(changes) : kNameSeconds);
     } else if (found.error().code == ErrorCode::kInvalid) {
       to_answer.Refuse(ENOENT);  // nothing can have such a name; who wants to make it is told so
     } else {
@@ -145,7 +146,7 @@ void Operations::MakeFolder(Request request, fuse_ino_t parent, const char* name
             .and_then([this](const std::string& path) { return store_.MakeFolder(path); })
             .and_then([&] { return tree_.Look(*folder, name); });
     if (made) {
-      AnswerEntry(std::move(request), *folder, name, *made);
+      AnswerEntry(std::move(request), *folder, name, *made, kNameSeconds);
     } else {
       request.Refuse(made.error());
     }
