@@ -50,7 +50,7 @@ int64_t ToNanoseconds(const timespec& time) {
   return time.tv_sec * kNanosecondsPerSecond + time.tv_nsec;
 }
 
-struct stat VdiAttributes(const VdiInfo& info) {
+struct stat VdiAttributes(const FileInfo& info) {
   struct stat out {};
   out.st_mode = S_IFREG | (info.attributes.mode & kPermissionBits);
   out.st_uid = info.attributes.uid;

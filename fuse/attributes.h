@@ -17,7 +17,7 @@ inline constexpr double kAttributeSeconds = 1.0;
 // A snapshot's attributes never change, nor do the fixed folders.
 inline constexpr double kFixedSeconds = 3600.0;
 
-struct stat VdiAttributes(const VdiInfo& info);
+struct stat VdiAttributes(const FileInfo& info);
 // As the VDI's at that time, without the right to write; all times are that of the snapshot.
 struct stat SnapshotAttributes(const SnapshotRecord& snapshot);
 // The folder of a VDI's snapshots: whoever may write the VDI may take and remove its snapshots.

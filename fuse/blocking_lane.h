@@ -2,9 +2,9 @@
 // for a long copy. The threads that read from the kernel hand such requests over, so that a slow one
 // never keeps the reads and writes of other guests waiting.
 //
-// Owned by Operations. Jobs run in the order of posting as far as there are threads: one is started
+// Several of them (lanes.h), owned by Operations. Jobs run in the order of posting as far as there are threads: one is started
 // whenever a job finds none idle, up to the limit; beyond it jobs queue, of which there are never more
-// than the kernel has requests under way. A job must not wait for another job.
+// than the kernel has requests under way. A job must not wait for one that may still be queued.
 #pragma once
 
 #include <deque>

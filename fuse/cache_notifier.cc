@@ -33,6 +33,8 @@ void CacheNotifier::NameChanged(const std::string& name) {
   names_.Post([this, folder = std::move(folder), in_vdis = own_changes == 0] {
     DropNamesIn(folder, in_vdis);
   });
+  if (own_changes == 0) in_vdis_.End();
+  in_snapshots_.End();
 }
 
 void CacheNotifier::DropNamesIn(const std::string& folder, bool in_vdis) {
@@ -53,6 +55,7 @@ void CacheNotifier::SnapshotChanged(const Id& vdi, const std::string&) {
     const uint64_t folder = inodes_.NumberOf({NodeKind::kSnapshotVdi, vdi, {}, 0});
     DropName(folder);
   });
+  if (own_changes == 0) in_snapshots_.End();
 }
 
 void CacheNotifier::SizeOrAttributesChanged(const Id& vdi) {
@@ -69,10 +72,11 @@ void CacheNotifier::ContentReplaced(const Id& vdi) {
 
 // A number that the kernel does not know is refused by it, which is as good as being told.
 
-// The kernel asks for a name each time it needs one (Entry::name_seconds is 0), so only what it keeps
-// of the folder is dropped. FUSE_NOTIFY_INVAL_ENTRY is never sent: it waits, deaf to SIGKILL, for the
-// folder's lock, which a process may hold while it waits for an answer of ours; a daemon killed in
-// that moment could never end, nor could that process (seen).
+// The kernel asks for a name each time it needs one (Entry::name_seconds is 0), but for those that it has
+// just listed, which are waited for (NameLease); so only what it keeps of the folder is dropped.
+// FUSE_NOTIFY_INVAL_ENTRY is never sent: it waits, deaf to SIGKILL, for the folder's lock, which a process may
+// hold while it waits for an answer of ours; a daemon killed in that moment could never end, nor could that
+// process (seen).
 void CacheNotifier::DropName(uint64_t folder) { DropAttributes(folder); }
 
 void CacheNotifier::DropAttributes(uint64_t number) {

@@ -18,6 +18,7 @@
 #include "fuse/blocking_lane.h"
 #include "fuse/inodes.h"
 #include "fuse/libfuse.h"
+#include "fuse/name_lease.h"
 #include "snapshots/store.h"
 
 namespace quoin {
@@ -43,6 +44,10 @@ class CacheNotifier final : public StoreObserver {
     OwnChange& operator=(const OwnChange&) = delete;
   };
 
+  // What the kernel may use of the names in a folder of this kind, which must hold VDIs or snapshots.
+  NameLease& LeaseOf(NodeKind folder) { return HoldsVdis(folder) ? in_vdis_ : in_snapshots_; }
+
+  // These two return when the kernel uses no name any more that is not so.
   void NameChanged(const std::string& name) override;
   void SnapshotChanged(const Id& vdi, const std::string& snapshot) override;
   void SizeOrAttributesChanged(const Id& vdi) override;
@@ -66,6 +71,8 @@ class CacheNotifier final : public StoreObserver {
   Store& store_;
   const Inodes& inodes_;
   std::atomic<fuse_session*> session_{nullptr};
+  NameLease in_vdis_;
+  NameLease in_snapshots_;
   BlockingLane names_{1};
   BlockingLane pages_{1};
 };

@@ -1,8 +1,11 @@
 // An open folder, and the answer to one read of it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "fuse/libfuse.h"
@@ -18,6 +21,14 @@ struct FolderHandle {
   std::shared_ptr<Node> node;
   bool is_listed = false;
   std::vector<Listed> entries;
+  uint64_t changes = 0;  // of names, before they were listed (NameLease)
+  std::chrono::steady_clock::time_point listed_at;
+};
+
+// What an entry was found to be, where the listing did not tell.
+struct Seen {
+  std::optional<Found> found;
+  std::optional<NodeKey> key;  // if nothing more is known or wanted
 };
 
 // Entries in the kernel's form, as many as there is room for. Lives for one request.
@@ -27,8 +38,12 @@ struct FolderAnswer {
   std::vector<char> bytes;           // as long as the room that the kernel has
   size_t used = 0;
   std::vector<uint64_t> remembered;  // nodes of which the kernel gets a reference
+  // For how long the kernel may use names that were looked at for this answer, and that the listing told.
+  double seen_seconds = 0;
+  double listed_seconds = 0;
 
-  bool HasRoomFor(const char* name, off_t next_offset) const;
+  // How many of the entries, from the first on, there is room for.
+  size_t CountFitting(std::span<const Listed> listed) const;
   bool Add(const char* name, const fuse_entry_param& parameter, off_t next_offset);
 };
 

@@ -2,7 +2,7 @@
 // Store, and answers. Owned by Session; called by its workers, any number at once.
 //
 // Reads, writes and what is answered from memory run on the calling worker, without a lock or an
-// allocation; all else may wait and goes to the blocking lane. Methods that do so copy what they are
+// allocation; all else may wait and goes to a blocking lane. Methods that do so copy what they are
 // given: names and data lie in the worker's buffer, which is used again when the method returns.
 //
 // Lock order: none. No lock is held while the Store is called or the kernel answered; Inodes and
@@ -12,16 +12,17 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
-#include "fuse/blocking_lane.h"
 #include "fuse/cache_notifier.h"
 #include "fuse/control_files.h"
 #include "fuse/folder_handle.h"
 #include "fuse/init_exchange.h"
 #include "fuse/inodes.h"
+#include "fuse/lanes.h"
 #include "fuse/libfuse.h"
 #include "fuse/metrics.h"
 #include "fuse/open_files.h"
@@ -108,8 +109,9 @@ class Operations {
   std::shared_ptr<Node> Find(Request& request, fuse_ino_t number);
 
   // names
+  // `name_seconds`: for how long the kernel may use the name, unless it is a fixed one.
   void AnswerEntry(Request request, const Node& parent, const std::string& name,
-                   const Found& found);
+                   const Found& found, double name_seconds);
   Entry RememberEntry(const Node& parent, const std::string& name, const Found& found);
   Result<Found> MakeFile(const Node& parent, const std::string& name, mode_t mode,
                          const fuse_ctx& caller);
@@ -148,7 +150,9 @@ class Operations {
   void ReadFolderNow(Request request, FolderHandle& handle, size_t room_bytes, off_t offset,
                      bool with_attributes);
   static bool AddDot(FolderAnswer& answer, const char* name, uint64_t number, off_t next_offset);
-  bool AddListed(FolderAnswer& answer, const Node& folder, const Listed& listed,
+  std::vector<Seen> LookAtListed(const Node& folder, std::span<const Listed> listed,
+                                 bool with_attributes);
+  void AddListed(FolderAnswer& answer, const Node& folder, const Listed& listed, const Seen& seen,
                  off_t next_offset);
 
   Store& store_;
@@ -163,7 +167,7 @@ class Operations {
       QUOIN_GUARDED_BY(folders_mutex_);
   // Destroyed first, so that their threads find all of the above.
   CacheNotifier notifier_;
-  BlockingLane lane_;
+  Lanes lanes_;
 };
 
 // The open file that the kernel means.

@@ -40,10 +40,6 @@ AttributeChange ToChange(const struct stat& wanted, int to_set) {
   return change;
 }
 
-double AttributeSeconds(NodeKind kind) {
-  return kind == NodeKind::kSnapshot ? kFixedSeconds : kAttributeSeconds;
-}
-
 int RefuseXattr(std::string_view name) {
   return name.substr(0, kXattrPrefix.size()) == kXattrPrefix ? EPERM : EOPNOTSUPP;
 }
@@ -55,13 +51,13 @@ void Operations::GetAttributes(Request request, fuse_ino_t number, fuse_file_inf
   if (node == nullptr) return;
   const bool from_memory = IsFixed(node->key.kind) || node->key.kind == NodeKind::kSnapshot;
   auto answer = [this, node = std::move(node)](Request to_answer) {
-    Result<struct stat> attributes = tree_.Attributes(*node);
-    if (!attributes) return to_answer.Refuse(attributes.error());
-    attributes->st_ino = node->number;
-    to_answer.AnswerAttributes(*attributes, AttributeSeconds(node->key.kind));
+    Result<Found> found = tree_.Describe(*node);
+    if (!found) return to_answer.Refuse(found.error());
+    found->attributes.st_ino = node->number;
+    to_answer.AnswerAttributes(found->attributes, AttributeSeconds(*found));
   };
   if (from_memory) return answer(std::move(request));
-  lane_.Post([answer = std::move(answer), request = std::move(request)]() mutable {
+  lanes_.looks.Post([answer = std::move(answer), request = std::move(request)]() mutable {
     answer(std::move(request));
   });
 }
@@ -87,7 +83,8 @@ Status Operations::ApplyToVdi(const Node& node, const struct stat& wanted, int t
 
 // The user's folders belong to whoever made the store. Asking for what is so already is granted.
 Status Operations::ApplyToFolder(const Node& node, const struct stat& wanted, int to_set) {
-  QUOIN_ASSIGN(const struct stat now, tree_.Attributes(node));
+  QUOIN_ASSIGN(const Found found, tree_.Describe(node));
+  const struct stat& now = found.attributes;
   const bool same_mode = (to_set & FUSE_SET_ATTR_MODE) == 0 ||
                          (wanted.st_mode & kPermissionBits) == (now.st_mode & kPermissionBits);
   const bool same_owner =
@@ -124,20 +121,20 @@ void Operations::SetAttributes(Request request, fuse_ino_t number, struct stat* 
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
   const FileHandle* const handle = file == nullptr ? nullptr : &HandleOf(file);
-  lane_.Post([this, node = std::move(node), wanted = *wanted, to_set, handle,
+  lanes_.changes.Post([this, node = std::move(node), wanted = *wanted, to_set, handle,
               request = std::move(request)]() mutable {
     const Status applied =
         ApplyAttributes(*node, wanted, to_set, handle, request.caller().pid);
     if (!applied) return request.Refuse(applied.error());
-    Result<struct stat> attributes = tree_.Attributes(*node);
-    if (!attributes) return request.Refuse(attributes.error());
-    attributes->st_ino = node->number;
-    request.AnswerAttributes(*attributes, AttributeSeconds(node->key.kind));
+    Result<Found> found = tree_.Describe(*node);
+    if (!found) return request.Refuse(found.error());
+    found->attributes.st_ino = node->number;
+    request.AnswerAttributes(found->attributes, AttributeSeconds(*found));
   });
 }
 
 void Operations::StatFs(Request request, fuse_ino_t) {
-  lane_.Post([this, request = std::move(request)]() mutable {
+  lanes_.looks.Post([this, request = std::move(request)]() mutable {
     const Result<SpaceFacts> space = store_.Space();
     if (!space) return request.Refuse(space.error());
     struct statvfs out {};
@@ -186,7 +183,7 @@ void Operations::GetXattr(Request request, fuse_ino_t number, const char* name,
   const std::string_view wanted = name;
   if (wanted.substr(0, kUserPrefix.size()) != kUserPrefix) return request.Refuse(EOPNOTSUPP);
   if (wanted.substr(0, kXattrPrefix.size()) != kXattrPrefix) return request.Refuse(ENODATA);
-  lane_.Post([this, node = std::move(node), wanted = std::string(wanted), room_bytes,
+  lanes_.looks.Post([this, node = std::move(node), wanted = std::string(wanted), room_bytes,
               request = std::move(request)]() mutable {
     const auto xattrs = Xattrs(*node);
     if (!xattrs) return request.Refuse(xattrs.error());
@@ -200,7 +197,7 @@ void Operations::GetXattr(Request request, fuse_ino_t number, const char* name,
 void Operations::ListXattr(Request request, fuse_ino_t number, size_t room_bytes) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
-  lane_.Post([this, node = std::move(node), room_bytes, request = std::move(request)]() mutable {
+  lanes_.looks.Post([this, node = std::move(node), room_bytes, request = std::move(request)]() mutable {
     const auto xattrs = Xattrs(*node);
     if (!xattrs) return request.Refuse(xattrs.error());
     std::string names;

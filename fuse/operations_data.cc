@@ -86,7 +86,7 @@ void Operations::Write(Request request, fuse_ino_t, const char* data, size_t siz
   // Pages that the kernel writes back by itself have their fsync still before them.
   const bool is_synchronous = (file->flags & (O_SYNC | O_DSYNC)) != 0 && file->writepage == 0;
   if (!is_synchronous) return FinishWrite(std::move(request), handle, offset, size_bytes);
-  lane_.Post([this, &handle, offset, size_bytes, request = std::move(request)]() mutable {
+  lanes_.flushes.Post([this, &handle, offset, size_bytes, request = std::move(request)]() mutable {
     const Status flushed = handle.vdi->Flush();
     if (!flushed) return request.Refuse(flushed.error());
     FinishWrite(std::move(request), handle, offset, size_bytes);
@@ -110,7 +110,7 @@ void Operations::FinishWrite(Request request, FileHandle& handle, off_t offset,
 void Operations::Sync(Request request, fuse_ino_t, int, fuse_file_info* file) {
   FileHandle& handle = HandleOf(file);
   if (!handle.vdi) return request.Done();  // a snapshot is durable since it was taken
-  lane_.Post([&handle, request = std::move(request)]() mutable {
+  lanes_.flushes.Post([&handle, request = std::move(request)]() mutable {
     request.Done(handle.vdi->Flush());
   });
 }
@@ -143,7 +143,7 @@ void Operations::Allocate(Request request, fuse_ino_t, int mode, off_t offset, o
   FileHandle& handle = HandleOf(file);
   if (!handle.writable) return request.Refuse(EROFS);
   MarkUsed(handle);
-  lane_.Post([this, &handle, mode, offset, length, request = std::move(request)]() mutable {
+  lanes_.flushes.Post([this, &handle, mode, offset, length, request = std::move(request)]() mutable {
     request.Done(AllocateIn(handle, mode, static_cast<uint64_t>(offset),
                             static_cast<uint64_t>(length)));
   });
@@ -176,7 +176,7 @@ void Operations::CopyRange(Request request, fuse_ino_t, off_t source_offset,
   if (source.image == nullptr) return request.Refuse(EOPNOTSUPP);  // then the kernel copies itself
   MarkUsed(target);
   const Store::CopySource from{source.node->key.vdi, source.node->key.snapshot};
-  lane_.Post([this, from, source_offset, &target, target_offset, length,
+  lanes_.changes.Post([this, from, source_offset, &target, target_offset, length,
               request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
     const Result<uint64_t> copied =

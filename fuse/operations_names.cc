@@ -22,24 +22,21 @@ Error RefuseChangeIn(const Node& folder, const std::string& act) {
   return {ErrorCode::kReadOnly, fmt::format("cannot {} here: the folder is read-only", act), {}};
 }
 
-double AttributeSeconds(NodeKind kind) {
-  return kind == NodeKind::kSnapshot ? kFixedSeconds : kAttributeSeconds;
-}
-
 }  // namespace
 
 Entry Operations::RememberEntry(const Node& parent, const std::string& name, const Found& found) {
   const std::shared_ptr<Node> node = inodes_.Remember(
       found.key, parent, name, found.snapshot.has_value() ? &*found.snapshot : nullptr);
-  Entry entry{node->number, found.attributes, kNameSeconds, AttributeSeconds(found.key.kind)};
+  Entry entry{node->number, found.attributes, kNameSeconds, AttributeSeconds(found)};
   if (IsFixed(found.key.kind)) entry.name_seconds = kFixedSeconds;
   entry.attributes.st_ino = node->number;
   return entry;
 }
 
 void Operations::AnswerEntry(Request request, const Node& parent, const std::string& name,
-                             const Found& found) {
-  const Entry entry = RememberEntry(parent, name, found);
+                             const Found& found, double name_seconds) {
+  Entry entry = RememberEntry(parent, name, found);
+  if (!IsFixed(found.key.kind)) entry.name_seconds = name_seconds;
   if (!request.AnswerEntry(entry)) inodes_.Forget(entry.number, 1);
 }
 
@@ -47,9 +44,13 @@ void Operations::Lookup(Request request, fuse_ino_t parent, const char* name) {
   const std::shared_ptr<Node> folder = Find(request, parent);
   if (folder == nullptr) return;
   auto answer = [this, folder, name = std::string(name)](Request to_answer) {
+    NameLease& lease = notifier_.LeaseOf(folder->key.kind);
+    const uint64_t changes = lease.changes();
     const Result<Found> found = tree_.Look(*folder, name);
     if (found) {
-      AnswerEntry(std::move(to_answer), *folder, name, *found);
+      const bool is_on_the_way = IsFolder(found->key.kind) && !IsFixed(found->key.kind);
+      AnswerEntry(std::move(to_answer), *folder, name, *found,
+                  is_on_the_way ? lease.GrantOnTheWay(changes) : kNameSeconds);
     } else if (found.error().code == ErrorCode::kInvalid) {
       to_answer.Refuse(ENOENT);  // nothing can have such a name; who wants to make it is told so
     } else {
@@ -59,7 +60,7 @@ void Operations::Lookup(Request request, fuse_ino_t parent, const char* name) {
   if (IsFixed(folder->key.kind) && !HoldsVdis(folder->key.kind) && !MirrorsVdis(folder->key.kind)) {
     answer(std::move(request));
   } else {
-    lane_.Post([answer = std::move(answer), request = std::move(request)]() mutable {
+    lanes_.looks.Post([answer = std::move(answer), request = std::move(request)]() mutable {
       answer(std::move(request));
     });
   }
@@ -79,7 +80,7 @@ void Operations::ReadLink(Request request, fuse_ino_t number) {
   const std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
   if (node->key.kind != NodeKind::kLatest) return request.Refuse(EINVAL);
-  lane_.Post([this, node, request = std::move(request)]() mutable {
+  lanes_.looks.Post([this, node, request = std::move(request)]() mutable {
     const Result<std::string> target = tree_.LatestTarget(node->key.vdi);
     if (target) {
       request.AnswerText(*target);
@@ -119,7 +120,7 @@ void Operations::MakeNode(Request request, fuse_ino_t parent, const char* name, 
   const std::shared_ptr<Node> folder = Find(request, parent);
   if (folder == nullptr) return;
   if (!S_ISREG(mode)) return request.Refuse(EPERM);
-  lane_.Post([this, folder, name = std::string(name), mode,
+  lanes_.changes.Post([this, folder, name = std::string(name), mode,
               request = std::move(request)]() mutable {
     const Result<Found> made = MakeFile(*folder, name, mode, request.caller());
     if (!made) return request.Refuse(made.error());
@@ -138,14 +139,14 @@ void Operations::MakeFolder(Request request, fuse_ino_t parent, const char* name
   if (!HoldsVdis(folder->key.kind)) {
     return request.Refuse(RefuseChangeIn(*folder, "make a folder"));
   }
-  lane_.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
+  lanes_.changes.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
     const Result<Found> made =
         inodes_.PathIn(*folder, name)
             .and_then([this](const std::string& path) { return store_.MakeFolder(path); })
             .and_then([&] { return tree_.Look(*folder, name); });
     if (made) {
-      AnswerEntry(std::move(request), *folder, name, *made);
+      AnswerEntry(std::move(request), *folder, name, *made, kNameSeconds);
     } else {
       request.Refuse(made.error());
     }
@@ -168,7 +169,7 @@ void Operations::Unlink(Request request, fuse_ino_t parent, const char* name) {
   if (!HoldsVdis(folder->key.kind) && !in_snapshots) {
     return request.Refuse(RefuseChangeIn(*folder, "remove a file"));
   }
-  lane_.Post([this, folder, in_snapshots, name = std::string(name),
+  lanes_.changes.Post([this, folder, in_snapshots, name = std::string(name),
               request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
     if (!in_snapshots) {
@@ -187,7 +188,7 @@ void Operations::RemoveFolder(Request request, fuse_ino_t parent, const char* na
   if (!HoldsVdis(folder->key.kind)) {
     return request.Refuse(RefuseChangeIn(*folder, "remove a folder"));
   }
-  lane_.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
+  lanes_.changes.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
     request.Done(inodes_.PathIn(*folder, name).and_then([this](const std::string& path) {
       return store_.RemoveFolder(path);
@@ -248,7 +249,7 @@ void Operations::Rename(Request request, fuse_ino_t parent, const char* name,
   if (to == nullptr) return;
   // Nothing is ever replaced by a rename, so RENAME_NOREPLACE asks for nothing more.
   if ((flags & ~static_cast<unsigned>(RENAME_NOREPLACE)) != 0) return request.Refuse(EINVAL);
-  lane_.Post([this, from, to, name = std::string(name), new_name = std::string(new_name),
+  lanes_.changes.Post([this, from, to, name = std::string(name), new_name = std::string(new_name),
               request = std::move(request)]() mutable {
     request.Done(RenameEntry(*from, name, *to, new_name));
   });

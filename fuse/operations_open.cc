@@ -95,7 +95,8 @@ FileHandle* Operations::AddHandle(std::unique_ptr<FileHandle> handle, pid_t open
 void Operations::Open(Request request, fuse_ino_t number, fuse_file_info* file) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
-  lane_.Post([this, node = std::move(node), flags = file->flags,
+  BlockingLane& lane = node->key.kind == NodeKind::kVdi ? lanes_.opens : lanes_.looks;
+  lane.Post([this, node = std::move(node), flags = file->flags,
               request = std::move(request)]() mutable {
     Result<std::unique_ptr<FileHandle>> opened = OpenNode(node, flags);
     if (!opened) return request.Refuse(opened.error());
@@ -132,7 +133,7 @@ void Operations::Create(Request request, fuse_ino_t parent, const char* name, mo
                         fuse_file_info* file) {
   std::shared_ptr<Node> folder = Find(request, parent);
   if (folder == nullptr) return;
-  lane_.Post([this, folder = std::move(folder), name = std::string(name), mode,
+  lanes_.changes.Post([this, folder = std::move(folder), name = std::string(name), mode,
               flags = file->flags, request = std::move(request)]() mutable {
     CreateNow(std::move(request), *folder, name, mode, flags);
   });
@@ -146,7 +147,7 @@ void Operations::Flush(Request request, fuse_ino_t, fuse_file_info* file) {
 }
 
 void Operations::Release(Request request, fuse_ino_t, fuse_file_info* file) {
-  lane_.Post([this, handle = &HandleOf(file), request = std::move(request)]() mutable {
+  lanes_.releases.Post([this, handle = &HandleOf(file), request = std::move(request)]() mutable {
     request.Done(open_files_.Close(handle));
   });
 }

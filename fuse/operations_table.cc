@@ -8,8 +8,6 @@
 namespace quoin {
 namespace {
 
-constexpr size_t kMaxLaneThreads = 64;
-
 // A method as a callback of the signature that libfuse wants. An exception unwinds the method's
 // Request, which answers EIO.
 template <auto kMethod, RequestKind kKind>
@@ -91,13 +89,12 @@ Operations::Operations(Store& store, std::function<std::string()> status_json)
     : store_(store),
       tree_(store, inodes_),
       control_files_(store, metrics_, std::move(status_json)),
-      notifier_(store, inodes_),
-      lane_(kMaxLaneThreads) {}
+      notifier_(store, inodes_) {}
 
 Operations::~Operations() = default;
 
 void Operations::Finish() {
-  lane_.Stop();
+  lanes_.Stop();
   notifier_.Stop();
   open_files_.CloseAll();
 }

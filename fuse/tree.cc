@@ -51,6 +51,11 @@ Failure NothingCalled(const std::string& name) {
 
 }  // namespace
 
+double AttributeSeconds(const Found& found) {
+  if (found.is_passing) return 0;
+  return found.key.kind == NodeKind::kSnapshot ? kFixedSeconds : kAttributeSeconds;
+}
+
 Tree::Tree(Store& store, const Inodes& inodes)
     : store_(store), inodes_(inodes), mounted_ns_(NowNanoseconds()) {}
 
@@ -109,8 +114,12 @@ Result<Found> Tree::LookForVdi(const Node& folder, const std::string& name) cons
     QUOIN_ASSIGN(const struct stat attributes, SnapshotVdiStat(facts.vdi));
     return Found{KeyOf(NodeKind::kSnapshotVdi, facts.vdi), attributes, {}};
   }
-  QUOIN_ASSIGN(const VdiInfo info, store_.Describe(facts.vdi));
-  return Found{KeyOf(NodeKind::kVdi, facts.vdi), VdiAttributes(info), {}};
+  return FoundVdi(facts.vdi);
+}
+
+Result<Found> Tree::FoundVdi(const Id& vdi) const {
+  QUOIN_ASSIGN(const FileInfo info, store_.DescribeFile(vdi));
+  return Found{KeyOf(NodeKind::kVdi, vdi), VdiAttributes(info), {}, info.is_passing};
 }
 
 Result<Found> Tree::LookForSnapshot(const Node& folder, const std::string& name) const {
@@ -123,15 +132,17 @@ Result<Found> Tree::LookForSnapshot(const Node& folder, const std::string& name)
   return FoundSnapshot(vdi, std::move(snapshot));
 }
 
+Result<Found> Tree::Describe(const Node& node) const {
+  if (node.key.kind == NodeKind::kVdi) return FoundVdi(node.key.vdi);
+  QUOIN_ASSIGN(const struct stat attributes, Attributes(node));
+  return Found{node.key, attributes, {}};
+}
+
 Result<struct stat> Tree::Attributes(const Node& node) const {
   switch (node.key.kind) {
     case NodeKind::kFolder:
     case NodeKind::kSnapshotFolder:
       return FolderStat(node);
-    case NodeKind::kVdi: {
-      QUOIN_ASSIGN(const VdiInfo info, store_.Describe(node.key.vdi));
-      return VdiAttributes(info);
-    }
     case NodeKind::kSnapshotVdi:
       return SnapshotVdiStat(node.key.vdi);
     case NodeKind::kSnapshot:

@@ -28,7 +28,11 @@ struct Found {
   NodeKey key;
   struct stat attributes {};
   std::optional<SnapshotRecord> snapshot;  // of a kSnapshot
+  bool is_passing = false;                 // the kernel is not to keep the attributes
 };
+
+// Seconds for which the kernel may keep the attributes.
+double AttributeSeconds(const Found& found);
 
 // An entry of a folder. What is not known without asking the Store again is left to Look.
 struct Listed {
@@ -47,7 +51,7 @@ class Tree {
   // Which object it is, without its attributes: cheaper.
   Result<NodeKey> Identify(const Node& folder, const std::string& name) const;
   // kNotFound if the object has been removed.
-  Result<struct stat> Attributes(const Node& node) const;
+  Result<Found> Describe(const Node& node) const;
   // Sorted by name, snapshots by order of taking. Without "." and "..".
   Result<std::vector<Listed>> List(const Node& folder) const;
   // What `latest` points to; kNotFound without snapshots.
@@ -58,6 +62,8 @@ class Tree {
  private:
   Result<Found> LookForVdi(const Node& folder, const std::string& name) const;
   Result<Found> LookForSnapshot(const Node& folder, const std::string& name) const;
+  Result<Found> FoundVdi(const Id& vdi) const;
+  Result<struct stat> Attributes(const Node& node) const;  // of all but VDIs
   Result<struct stat> FixedAttributes(NodeKind kind) const;
   Result<struct stat> FolderStat(const Node& folder) const;
   Result<struct stat> SnapshotVdiStat(const Id& vdi) const;

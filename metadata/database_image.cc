@@ -11,6 +11,7 @@
 #include <span>
 
 #include "metadata/database_page.h"
+#include "metadata/image_reader.h"
 #include "metadata/record_checks.h"
 #include "metadata/sqlite_error.h"
 #include "metadata/vdi_rows.h"
@@ -47,7 +48,11 @@ Status FillDatabase(SQLite::Database& database, const VdiState& state) {
   return {};
 }
 
-std::string FinishImage(std::string image, JournalForm form) {
+std::string FinishImage(SQLite::Database& database, JournalForm form) {
+  sqlite3_int64 size = 0;
+  const SqliteBytes serialized(sqlite3_serialize(database.getHandle(), "main", &size, 0));
+  if (!serialized) throw SQLite::Exception("out of memory", SQLITE_NOMEM);
+  std::string image(reinterpret_cast<const char*>(serialized.get()), static_cast<size_t>(size));
   const char version = form == JournalForm::kWal ? 2 : 1;
   image[kHeaderWriteVersionOffset] = version;
   image[kHeaderReadVersionOffset] = version;
@@ -81,6 +86,27 @@ void LoadImage(SQLite::Database& database, const std::string& bytes) {
                           SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE));
 }
 
+std::string EmptyImage() {
+  SQLite::Database database(kInMemory, kOpenFlags);
+  SetUpPages(database);
+  SQLite::Transaction transaction(database);
+  CreateSchema(database);
+  transaction.commit();
+  return FinishImage(database, JournalForm::kRollback);
+}
+
+// Nothing if a connection must be opened for the image; whatever is wrong with it shows there too.
+std::optional<Result<VdiState>> ReadByThread(const std::string& bytes, const std::string& path) {
+  thread_local std::unique_ptr<ImageReader> reader;
+  try {
+    if (reader == nullptr) reader = std::make_unique<ImageReader>(EmptyImage());
+    return reader->Read(bytes, path);
+  } catch (const SQLite::Exception&) {
+    reader.reset();
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 Result<std::string> EncodeDatabase(const VdiState& state, JournalForm form) {
@@ -92,11 +118,7 @@ Result<std::string> EncodeDatabase(const VdiState& state, JournalForm form) {
     SQLite::Database database(kInMemory, kOpenFlags);
     SetUpPages(database);
     QUOIN_TRY(FillDatabase(database, state));
-    sqlite3_int64 size = 0;
-    const SqliteBytes bytes(sqlite3_serialize(database.getHandle(), "main", &size, 0));
-    if (!bytes) throw SQLite::Exception("out of memory", SQLITE_NOMEM);
-    const auto* begin = reinterpret_cast<const char*>(bytes.get());
-    return FinishImage(std::string(begin, static_cast<size_t>(size)), form);
+    return FinishImage(database, form);
   });
 }
 
@@ -104,6 +126,7 @@ Result<VdiState> DecodeDatabase(const std::string& bytes, const std::string& pat
   if (!ImageIsIntact(std::as_bytes(std::span(bytes)))) {
     return Fail(ErrorCode::kCorrupt, fmt::format("{} is damaged: its checksums do not fit", path));
   }
+  if (std::optional<Result<VdiState>> read = ReadByThread(bytes, path)) return std::move(*read);
   return GuardSqlite("read", path, [&]() -> Result<VdiState> {
     SQLite::Database database(kInMemory, kOpenFlags);
     LoadImage(database, bytes);

@@ -1,6 +1,7 @@
 // A VDI's database as the bytes of a file: made in memory, written whole by the seam's small-file
 // routines, and read back whole. New vdi.db files and published.db are made this way, so no
-// half-made database is ever under its name. Pure functions; thread-safe.
+// half-made database is ever under its name. Pure functions; thread-safe; each thread that decodes keeps a
+// connection for the next image (image_reader.h), of some 500 KiB.
 #pragma once
 
 #include <string>

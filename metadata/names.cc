@@ -112,6 +112,15 @@ Names::Names(FileSystem& file_system, StoreLayout layout)
 
 std::string Names::PathOf(const std::string& name) const { return Join(layout_.Names(), name); }
 
+Result<Id> Names::IdIn(const std::string& path, const FileFacts& facts,
+                       const std::string& name) const {
+  const SettledFiles<Id>::Look look = ids_.At(path, facts);
+  if (look.known) return *look.known;
+  QUOIN_ASSIGN(const Id id, ReadNameFile(file_system_, path, name));
+  ids_.Remember(path, look, id);
+  return id;
+}
+
 Result<NameFacts> Names::Lookup(const std::string& name) const {
   if (!name.empty()) {
     const Status valid = ValidateVdiName(name);
@@ -133,7 +142,7 @@ Result<NameFacts> Names::Lookup(const std::string& name) const {
   if (found->kind != EntryKind::kFile) {
     return Fail(ErrorCode::kCorrupt, fmt::format("vdis/{} is neither a VDI nor a folder", name));
   }
-  const Result<Id> id = ReadNameFile(file_system_, path, name);
+  const Result<Id> id = IdIn(path, *found, name);
   if (!id && id.error().code == ErrorCode::kNotFound) return NoSuch(name);  // removed just now
   if (!id) return Failure(id.error());
   facts.vdi = *id;
@@ -180,7 +189,9 @@ Result<std::vector<NamedVdi>> Names::ListAll(const std::string& folder,
         folders.push_back(name);
         continue;
       }
-      const Result<Id> id = ReadNameFile(file_system_, PathOf(name), name);
+      const std::string path = PathOf(name);
+      const Result<Id> id = file_system_.Facts(path).and_then(
+          [&](const FileFacts& facts) { return IdIn(path, facts, name); });
       if (id) {
         all.push_back({name, *id});
       } else if (id.error().code == ErrorCode::kCorrupt) {

@@ -4,6 +4,9 @@
 // another host made meanwhile). A crash between the two leaves one file under two names
 // (link_count 2); whoever holds the VDI's writer lock next resolves that (ResolveDouble).
 // Thread-safe. Names use '/' between parts, none at either end; "" is the top folder.
+//
+// A name's file never changes once it has its name, so what was read from it is remembered (settled_files.h);
+// whether it still is the same file is looked at each time.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +16,7 @@
 
 #include "blockstore/base/file_system.h"
 #include "blockstore/base/id.h"
+#include "metadata/settled_files.h"
 #include "metadata/store_layout.h"
 
 namespace quoin {
@@ -78,9 +82,12 @@ class Names {
 
  private:
   std::string PathOf(const std::string& name) const;
+  // The id in a name's file, which has these facts now. kNotFound, kCorrupt.
+  Result<Id> IdIn(const std::string& path, const FileFacts& facts, const std::string& name) const;
 
   FileSystem& file_system_;
   const StoreLayout layout_;
+  mutable SettledFiles<Id> ids_;  // by path
 };
 
 }  // namespace quoin

@@ -1,26 +1,26 @@
 // Whether the last owner of a VDI died on this host without letting go of it cleanly, so that what is
 // published is not all that was flushed. To read the record of who that was takes an open and a parse,
-// which an `ls -l` of ten thousand snapshots would do ten thousand times: so a record by which there is
+// which an `ls -l` of ten thousand VDIs would do ten thousand times: so a record by which there is
 // nothing to do is remembered as long as its file does not change. Thread-safe.
 #pragma once
 
-#include <chrono>
 #include <string>
-#include <unordered_map>
+#include <variant>
 
 #include "blockstore/base/file_system.h"
 #include "blockstore/base/mutex.h"
 #include "metadata/host.h"
+#include "metadata/settled_files.h"
 
 namespace quoin {
 
 class LastOwners {
+ private:
+  using Harmless = SettledFiles<std::monostate>;
+
  public:
-  using Clock = std::chrono::steady_clock;
-  // A file's times may be so coarse that two changes within a second look like one. A record counts
-  // as known once it was read so long after its file was first seen as it is: later changes show.
-  static constexpr std::chrono::milliseconds kSettled{1500};
-  static constexpr size_t kMaxEntries = 20'000;
+  using Clock = Harmless::Clock;
+  static constexpr std::chrono::milliseconds kSettled = Harmless::kSettled;
 
   // Both must outlive it.
   LastOwners(FileSystem& file_system, const HostIdentity& self)
@@ -33,23 +33,13 @@ class LastOwners {
   uint64_t reads() const;
 
  private:
-  struct Known {
-    FileIdentity identity;
-    int64_t mtime_ns = 0;
-    int64_t ctime_ns = 0;
-    Clock::time_point first_seen;
-    bool is_settled = false;
-
-    bool IsOf(const FileFacts& facts) const {
-      return identity == facts.identity && mtime_ns == facts.mtime_ns &&
-             ctime_ns == facts.ctime_ns;
-    }
-  };
+  // The record in a lock file that is the VDI's only one says that there is nothing to do here.
+  bool IsHarmless(const std::string& vdi_folder, const std::string& path) const;
 
   FileSystem& file_system_;
   const HostIdentity& self_;
+  Harmless harmless_;  // by path
   mutable Mutex mutex_{LockRank::kLeaf};
-  std::unordered_map<std::string, Known> known_ QUOIN_GUARDED_BY(mutex_);
   uint64_t reads_ QUOIN_GUARDED_BY(mutex_) = 0;
 };
 

@@ -93,6 +93,8 @@ struct Store::Shared {
   // and no owner after us has published anything.
   bool KnowsNewest(const Vdi& open) QUOIN_REQUIRES(open.state_mutex_);
   Error CannotDescribe(const Id& id, Error why) const;
+  // Of an open VDI that knows the newest.
+  static FileInfo FileOf(const Vdi& open) QUOIN_REQUIRES(open.state_mutex_);
 
   // The owner elsewhere does what is requested, if there is one and it answers; `told` is its answer then.
   // Otherwise `change` runs here, as below.

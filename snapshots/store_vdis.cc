@@ -239,7 +239,8 @@ Result<VdiInfo> Store::Describe(const Id& id) {
     info.parent_name = state.vdi.parent_name;
   };
   bool live = false;
-  if (const std::shared_ptr<Vdi> open = shared_->FindOpen(id)) {
+  const std::shared_ptr<Vdi> open = shared_->FindOpen(id);
+  if (open != nullptr && !open->becoming_owner_) {  // else as DescribeFile has it
     {
       MutexLock lock(open->lifecycle_mutex_);
       info.open_for_writing = open->writers_;
@@ -249,11 +250,11 @@ Result<VdiInfo> Store::Describe(const Id& id) {
     if (shared_->KnowsNewest(*open)) {
       live = true;
       take(open->state_);
-      info.size_bytes = open->size_bytes();
-      info.data_blocks = open->data_blocks();
+      const FileInfo file = shared_->FileOf(*open);
+      info.size_bytes = file.size_bytes;
+      info.data_blocks = file.data_blocks;
+      info.attributes = file.attributes;
       info.unique_blocks = open->data_.head()->ownership().data_blocks();
-      info.attributes.mtime_ns = std::max(info.attributes.mtime_ns, open->mtime_ns_.load());
-      info.attributes.ctime_ns = std::max(info.attributes.ctime_ns, info.attributes.mtime_ns);
       info.writer = open->lock_->record();
     }
   }
@@ -268,6 +269,28 @@ Result<VdiInfo> Store::Describe(const Id& id) {
   info.shared_blocks =
       info.data_blocks > info.unique_blocks ? info.data_blocks - info.unique_blocks : 0;
   return info;
+}
+
+FileInfo Store::Shared::FileOf(const Vdi& open) {
+  FileInfo file{open.size_bytes(), open.data_blocks(), open.state_.vdi.attributes, false};
+  file.attributes.mtime_ns = std::max(file.attributes.mtime_ns, open.mtime_ns_.load());
+  file.attributes.ctime_ns = std::max(file.attributes.ctime_ns, file.attributes.mtime_ns);
+  return file;
+}
+
+// While a VDI is opened for writing its mutexes may be held for as long as it takes to copy a dead owner's
+// head; until then it is what is published.
+Result<FileInfo> Store::DescribeFile(const Id& id) {
+  const std::shared_ptr<Vdi> open = shared_->FindOpen(id);
+  const bool is_passing = open != nullptr && open->becoming_owner_;
+  if (open != nullptr && !is_passing) {
+    MutexLock lock(open->state_mutex_);
+    if (shared_->KnowsNewest(*open)) return shared_->FileOf(*open);
+  }
+  const Result<std::shared_ptr<const PublishedVdi>> found = shared_->PublishedState(*this, id);
+  if (!found) return Failure(shared_->CannotDescribe(id, found.error()));
+  const VdiRecord& vdi = (*found)->state.vdi;
+  return FileInfo{vdi.size_bytes, vdi.data_blocks, vdi.attributes, is_passing};
 }
 
 bool Store::Shared::KnowsNewest(const Vdi& open) {

@@ -1,5 +1,6 @@
 #include "blockstore/base/posix_file_system.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -9,6 +10,9 @@
 #include <algorithm>
 #include <boost/filesystem.hpp>
 #include <cerrno>
+#include <memory>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 namespace quoin {
@@ -157,6 +161,20 @@ class PosixFile final : public File {
   const std::string path_;
 };
 
+struct FolderCloser {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+
+// Nothing, with errno, if it cannot be had.
+std::optional<EntryKind> KindOf(DIR* folder, const dirent& entry) {
+  if (entry.d_type == DT_REG) return EntryKind::kFile;
+  if (entry.d_type == DT_DIR) return EntryKind::kDirectory;
+  if (entry.d_type != DT_UNKNOWN) return EntryKind::kOther;
+  struct stat st {};
+  if (::fstatat(::dirfd(folder), entry.d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
+  return ToFacts(st).kind;
+}
+
 Status FromBoost(const boost::system::error_code& error, const std::string& act) {
   if (error) return FailSystem(error.value(), act);
   return {};
@@ -186,24 +204,25 @@ Result<FileFacts> PosixFileSystem::Facts(const std::string& path) {
   return ToFacts(st);
 }
 
+// Not by an iterator of Boost, which makes a call for each entry to tell what the list says already.
 Result<std::vector<DirectoryEntry>> PosixFileSystem::List(const std::string& path) {
-  boost::system::error_code error;
+  const std::unique_ptr<DIR, FolderCloser> folder(::opendir(path.c_str()));
+  if (folder == nullptr) return FailSystem(errno, fmt::format("cannot list {}", path));
   std::vector<DirectoryEntry> entries;
-  bfs::directory_iterator it(path, error);
-  QUOIN_TRY(FromBoost(error, fmt::format("cannot list {}", path)));
-  while (it != bfs::directory_iterator()) {
-    const bfs::file_type type = it->symlink_status(error).type();
-    QUOIN_TRY(FromBoost(type == bfs::file_not_found ? boost::system::error_code() : error,
-                        fmt::format("cannot stat {}", it->path().string())));
-    if (type != bfs::file_not_found) {  // else it was removed while we read the folder
-      entries.push_back({it->path().filename().string(),
-                         type == bfs::regular_file     ? EntryKind::kFile
-                         : type == bfs::directory_file ? EntryKind::kDirectory
-                                                       : EntryKind::kOther});
+  for (;;) {
+    errno = 0;
+    const dirent* const entry = ::readdir(folder.get());
+    if (entry == nullptr) break;
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    const std::optional<EntryKind> kind = KindOf(folder.get(), *entry);
+    if (kind) {
+      entries.push_back({std::string(name), *kind});
+    } else if (errno != ENOENT) {  // else it was removed while we read the folder
+      return FailSystem(errno, fmt::format("cannot stat {}/{}", path, name));
     }
-    it.increment(error);
-    QUOIN_TRY(FromBoost(error, fmt::format("cannot list {}", path)));
   }
+  if (errno != 0) return FailSystem(errno, fmt::format("cannot list {}", path));
   return entries;
 }
 

@@ -219,6 +219,11 @@ void SimulatedFileSystem::SetPunchingSupported(bool supported) {
   system_->punching_supported = supported;
 }
 
+void SimulatedFileSystem::LetTimePass(std::chrono::nanoseconds time) {
+  const std::lock_guard lock(system_->mutex);
+  system_->clock_ns += time.count();
+}
+
 uint64_t SimulatedFileSystem::open_handles() const {
   const std::lock_guard lock(system_->mutex);
   return system_->open_handles;

@@ -12,6 +12,7 @@
 // is synced. The same calls and the same seed give the same result: time is a counter.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -71,6 +72,8 @@ class SimulatedFileSystem final : public FileSystem {
   void SetCapacity(uint64_t bytes);
   uint64_t used_bytes() const;
   void SetPunchingSupported(bool supported);
+  // The clock by which files get their times goes on; they differ by 1,000 ns from call to call otherwise.
+  void LetTimePass(std::chrono::nanoseconds time);
 
   // Handles of this start of the system that are not closed: for tests that look for leaks.
   uint64_t open_handles() const;

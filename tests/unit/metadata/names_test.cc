@@ -339,5 +339,102 @@ TEST(NamesCrashTest, AClaimThatReturnedIsThereAndOneThatDidNotIsWholeOrAbsent) {
   }
 }
 
+// --- what is remembered of names ----------------------------------------------------------------------
+
+class RememberedNamesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(fs_.MakeDirectory(layout_.Names()));
+    ASSERT_OK(fs_.MakeDirectory(layout_.Temporaries()));
+    ASSERT_OK(others_.Claim("a", SampleId(1)));
+    ASSERT_OK(others_.Claim("b", SampleId(2)));
+    // The storage's clock is known to have gone on by the time of a later name.
+    fs_.LetTimePass(std::chrono::seconds(2));
+    ASSERT_OK(others_.Claim("late", SampleId(3)));
+    EXPECT_EQ(Found("late"), SampleId(3));
+    EXPECT_EQ(Found("a"), SampleId(1));
+    EXPECT_EQ(Found("b"), SampleId(2));
+  }
+  Id Found(const std::string& name) {
+    const Result<NameFacts> facts = names_.Lookup(name);
+    return facts && !facts->is_folder ? facts->vdi : Id();
+  }
+  uint64_t Calls() const {
+    uint64_t calls = 0;
+    for (size_t call = 0; call < kCalls; ++call) calls += fs_.count(static_cast<Call>(call));
+    return calls;
+  }
+
+  SimulatedFileSystem fs_;
+  const StoreLayout layout_{""};
+  const Names names_{fs_, layout_};
+  const Names others_{fs_, layout_};  // another host's
+};
+
+TEST_F(RememberedNamesTest, ANameThatIsAsItWasCostsOneCall) {
+  const uint64_t before = Calls();
+  EXPECT_EQ(Found("a"), SampleId(1));
+  EXPECT_EQ(Found("b"), SampleId(2));
+  EXPECT_EQ(Calls(), before + 2);
+}
+
+TEST_F(RememberedNamesTest, ANameThatIsNotOldEnoughIsReadEachTime) {
+  const uint64_t opens = fs_.count(Call::kOpen);
+  EXPECT_EQ(Found("late"), SampleId(3));
+  EXPECT_EQ(Found("late"), SampleId(3));
+  EXPECT_EQ(fs_.count(Call::kOpen), opens + 2);
+}
+
+TEST_F(RememberedNamesTest, WhatAnotherHostRenamesIsFoundWhereItIs) {
+  ASSERT_OK(others_.Rename("a", "c"));
+  EXPECT_EQ(Found("a"), Id());
+  EXPECT_EQ(Found("c"), SampleId(1));
+  ASSERT_OK(others_.Rename("b", "a"));
+  EXPECT_EQ(Found("a"), SampleId(2));
+  ASSERT_OK(others_.Rename("c", "b"));
+  EXPECT_EQ(Found("b"), SampleId(1));
+}
+
+TEST_F(RememberedNamesTest, WhatAnotherHostRemovesIsGoneAndCanBeAnothersName) {
+  ASSERT_OK(others_.Release("a"));
+  EXPECT_EQ(Found("a"), Id());
+  ASSERT_OK(others_.Claim("a", SampleId(7)));
+  EXPECT_EQ(Found("a"), SampleId(7));
+  ASSERT_OK(others_.Release("b"));
+  ASSERT_OK(others_.MakeFolder("b"));
+  ASSERT_OK_AND_ASSIGN(const NameFacts folder, names_.Lookup("b"));
+  EXPECT_TRUE(folder.is_folder);
+}
+
+TEST_F(RememberedNamesTest, WhenAFolderIsReplacedSoAreTheNamesInIt) {
+  ASSERT_OK(others_.MakeFolder("lab"));
+  ASSERT_OK(others_.MakeFolder("new"));
+  ASSERT_OK(others_.Claim("lab/x", SampleId(4)));
+  ASSERT_OK(others_.Claim("new/x", SampleId(5)));
+  fs_.LetTimePass(std::chrono::seconds(2));
+  ASSERT_OK(others_.Claim("later", SampleId(6)));
+  EXPECT_EQ(Found("later"), SampleId(6));
+  EXPECT_EQ(Found("lab/x"), SampleId(4));
+  ASSERT_OK(others_.RenameFolder("lab", "old"));
+  ASSERT_OK(others_.RenameFolder("new", "lab"));
+  EXPECT_EQ(Found("lab/x"), SampleId(5));
+  EXPECT_EQ(Found("old/x"), SampleId(4));
+}
+
+TEST_F(RememberedNamesTest, ASecondNameShowsThoughTheFileIsKnown) {
+  ASSERT_OK_AND_ASSIGN(NameFacts facts, names_.Lookup("a"));
+  EXPECT_FALSE(facts.is_double);
+  ASSERT_OK(fs_.Link(layout_.Names() + "/a", layout_.Names() + "/z"));
+  ASSERT_OK_AND_ASSIGN(facts, names_.Lookup("a"));
+  EXPECT_TRUE(facts.is_double);
+}
+
+TEST_F(RememberedNamesTest, AListOfAllNamesOpensNoneThatIsKnown) {
+  const uint64_t opens = fs_.count(Call::kOpen);
+  ASSERT_OK_AND_ASSIGN(const auto all, names_.ListAll("", nullptr));
+  EXPECT_EQ(all.size(), 3u);
+  EXPECT_EQ(fs_.count(Call::kOpen), opens + 1) << "the one that is not old enough";
+}
+
 }  // namespace
 }  // namespace quoin
