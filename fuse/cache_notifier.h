@@ -33,6 +33,8 @@ class CacheNotifier final : public StoreObserver {
   void SetSession(fuse_session* session) { session_ = session; }
   // There is none any more. What was to be called after telling is called now.
   void Stop();
+  // Ends the telling of pages that has begun, and what follows it.
+  void FinishPages() { pages_.Stop(); }
 
   // While it lives, changes made by this thread are known to the kernel under vdis/ (but not in the
   // mirror under snapshots/).

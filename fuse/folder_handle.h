@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "fuse/kept_session.h"
 #include "fuse/libfuse.h"
 #include "fuse/node.h"
 #include "fuse/tree.h"
@@ -15,10 +16,11 @@
 namespace quoin {
 
 // A listing, made at the first read and again after a rewind, so that reading in pieces gives each
-// entry once whatever changes meanwhile. Owned by Operations; the kernel reads one open folder from
-// one thread at a time.
+// entry once whatever changes meanwhile (but for what changes between a daemon and the next, which
+// lists anew). Owned by Operations; the kernel reads one open folder from one thread at a time.
 struct FolderHandle {
   std::shared_ptr<Node> node;
+  KeptFile* kept = nullptr;  // its slot
   bool is_listed = false;
   std::vector<Listed> entries;
   uint64_t changes = 0;  // of names, before they were listed (NameLease)

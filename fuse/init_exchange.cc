@@ -2,8 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <vector>
 
 #include "fuse/operations.h"
 
@@ -21,6 +23,8 @@ constexpr uint64_t kInitExt = uint64_t{1} << 30;
 // We never keep set-user-id bits or file capabilities, so the kernel need not ask for them before
 // each cached write.
 constexpr uint64_t kHandleKillprivV2 = uint64_t{1} << 28;
+// From Linux 6.9; nothing has to be asked for.
+constexpr uint64_t kHasResend = uint64_t{1} << 39;
 constexpr uint64_t kWanted = kDirectIoAllowMmap | kInitExt | kHandleKillprivV2;
 
 }  // namespace
@@ -49,6 +53,7 @@ void InitExchange::NoteOffer(std::span<const std::byte> request) {
   if (request.size() < sizeof header) return;
   std::memcpy(&header, request.data(), sizeof header);
   if (header.opcode != FUSE_INIT) return;
+  kept_.KeepInit(request);
   const auto body = request.subspan(sizeof header);
   std::memcpy(&init, body.data(), std::min(body.size(), sizeof init));
   MutexLock lock(mutex_);
@@ -70,6 +75,13 @@ bool InitExchange::Amend(std::span<iovec> parts) {
   out.flags |= static_cast<uint32_t>(added);
   out.flags2 |= static_cast<uint32_t>(added >> 32);
   std::memcpy(parts[1].iov_base, &out, sizeof out);
+  const auto answer = std::as_bytes(std::span(&out, 1));
+  if (!is_replay_) kept_.KeepInitAnswer(answer);
+  const std::vector<std::byte> before = kept_.init_answer();
+  if (!std::equal(answer.begin(), answer.end(), before.begin(), before.end())) {
+    spdlog::warn("this version would have agreed on something else with the kernel than the one that "
+                 "mounted; what was agreed on holds until the tree is unmounted");
+  }
   spdlog::debug("the kernel offers {:#x}, we use {:#x}", offered_,
                     uint64_t{out.flags2} << 32 | out.flags);
   return true;
@@ -77,7 +89,12 @@ bool InitExchange::Amend(std::span<iovec> parts) {
 
 ssize_t InitExchange::SendAmended(int device, std::span<iovec> parts) {
   const bool is_init = Amend(parts);
-  const ssize_t sent = writev(device, parts.data(), static_cast<int>(parts.size()));
+  ssize_t sent = 0;
+  if (is_replay_) {
+    for (const iovec& part : parts) sent += static_cast<ssize_t>(part.iov_len);
+  } else {
+    sent = writev(device, parts.data(), static_cast<int>(parts.size()));
+  }
   if (is_init && sent >= 0) {
     {
       MutexLock lock(mutex_);
@@ -87,6 +104,25 @@ ssize_t InitExchange::SendAmended(int device, std::span<iovec> parts) {
     sent_.NotifyAll();
   }
   return sent;
+}
+
+Status InitExchange::Replay(fuse_session* session) {
+  std::vector<std::byte> request = kept_.init();
+  if (request.empty()) return Fail(ErrorCode::kInvalid, "the mount was never begun");
+  is_replay_ = true;
+  NoteOffer(request);
+  fuse_buf buffer{};
+  buffer.mem = request.data();
+  buffer.size = request.size();
+  fuse_session_process_buf(session, &buffer);
+  is_replay_ = false;
+  if (!answered_) return Fail(ErrorCode::kIo, "libfuse did not take up the mount");
+  return {};
+}
+
+bool InitExchange::kernel_sends_again() {
+  MutexLock lock(mutex_);
+  return (offered_ & kHasResend) != 0;
 }
 
 bool InitExchange::WaitUntilAnswered() {

@@ -1,6 +1,7 @@
 #include "fuse/inodes.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <vector>
 
@@ -18,7 +19,7 @@ constexpr size_t kSweepPlacesAbove = 4096;
 
 }  // namespace
 
-Inodes::Inodes() {
+Inodes::Inodes(KeptSession* kept) : kept_(kept) {
   for (auto kind = NodeKind::kRoot; kind <= NodeKind::kVersion;
        kind = static_cast<NodeKind>(static_cast<int>(kind) + 1)) {
     const NodeKey key{kind, {}, {}, 0};
@@ -27,6 +28,67 @@ Inodes::Inodes() {
     node->lookups = 1;  // ours: never forgotten
     nodes_.emplace(number, std::move(node));
   }
+}
+
+void Inodes::Resume() {
+  if (kept_ == nullptr) return;
+  MutexLock lock(mutex_);
+  for (KeptInode* const kept : kept_->Inodes()) {
+    const NodeKey key = kept->key.ToKey();
+    if (kept->lookups.load() == 0) {  // was just being forgotten
+      kept_->FreeInode(kept);
+      continue;
+    }
+    auto node = std::make_shared<Node>(kept->number, key);
+    node->lookups = kept->lookups.load();
+    node->kept = kept;
+    node->creator = kept->creator.load();
+    node->created_at = std::chrono::steady_clock::time_point(
+        std::chrono::nanoseconds(kept->created_at_ns.load()));
+    const uint64_t parent_folder = kept->parent_folder.load();
+    const std::shared_ptr<FolderPlace> parent =
+        parent_folder == 0 ? nullptr : PlaceOf(parent_folder);
+    if (key.kind == NodeKind::kFolder || key.kind == NodeKind::kSnapshotFolder) {
+      node->place = PlaceOf(key.folder_number);
+      node->place->parent = parent;
+      node->place->name = kept->Name();
+    } else if (key.kind == NodeKind::kSnapshotVdi) {
+      node->parent = parent;
+      node->name = kept->Name();
+    } else if (key.kind == NodeKind::kSnapshot) {
+      node->snapshot = kept->ToSnapshot();
+    }
+    if (kept->number != PreferredNumber(key)) moved_numbers_[key] = kept->number;
+    nodes_[kept->number] = std::move(node);
+  }
+}
+
+void Inodes::Keep(Node& node) {
+  if (kept_ == nullptr) return;
+  KeptInode* const kept = kept_->NewInode();
+  if (kept == nullptr) {
+    spdlog::warn("more nodes than are kept: one is unknown to the next daemon");
+    return;
+  }
+  kept->key.Set(node.key);
+  kept->number = node.number;
+  kept->lookups.store(node.lookups);
+  if (node.snapshot) kept->SetSnapshot(*node.snapshot);
+  node.kept = kept;
+}
+
+// The name last: until it is there the place counts as not known.
+void Inodes::KeepPlace(Node& node) {
+  if (node.kept == nullptr) return;
+  const bool is_folder = node.place != nullptr;
+  if (!is_folder && node.key.kind != NodeKind::kSnapshotVdi) return;
+  const FolderPlace* const parent = is_folder ? node.place->parent.get() : node.parent.get();
+  const uint64_t parent_folder = parent == nullptr ? 0 : parent->folder_number;
+  if (node.kept->parent_folder.load() != parent_folder) {
+    node.kept->name_bytes.store(0);
+    node.kept->parent_folder.store(parent_folder);
+  }
+  node.kept->SetName(is_folder ? node.place->name : node.name);
 }
 
 std::shared_ptr<Node> Inodes::Find(uint64_t number) const {
@@ -61,9 +123,15 @@ std::shared_ptr<Node> Inodes::Remember(const NodeKey& key, const Node& parent,
     node = std::make_shared<Node>(number, key);
     if (snapshot != nullptr) node->snapshot = *snapshot;
     if (number != PreferredNumber(key)) moved_numbers_[key] = number;
+    Keep(*node);
   }
   ++node->lookups;
   SetPlace(*node, parent, name);
+  if (node->kept != nullptr) {
+    node->kept->lookups.store(node->lookups);
+    KeepPlace(*node);
+    node->kept->is_used.store(1);
+  }
   return node;
 }
 
@@ -74,7 +142,9 @@ void Inodes::Forget(uint64_t number, uint64_t references) {
   if (found == nodes_.end() || IsFixed(found->second->key.kind)) return;
   Node& node = *found->second;
   node.lookups -= std::min(references, node.lookups);
+  if (node.kept != nullptr) node.kept->lookups.store(node.lookups);
   if (node.lookups != 0) return;
+  if (node.kept != nullptr) kept_->FreeInode(std::exchange(node.kept, nullptr));
   if (number != PreferredNumber(node.key)) moved_numbers_.erase(node.key);
   last = std::move(found->second);
   nodes_.erase(found);
@@ -157,12 +227,21 @@ void Inodes::MoveFolder(uint64_t folder_number, const Node& new_parent, const st
   if (place == nullptr) return;
   place->parent = new_parent.place;
   place->name = name;
+  for (const NodeKind kind : {NodeKind::kFolder, NodeKind::kSnapshotFolder}) {
+    const auto node = nodes_.find(NumberFor({kind, {}, {}, folder_number}));
+    if (node != nodes_.end()) KeepPlace(*node->second);
+  }
 }
 
 void Inodes::SetCreator(Node& snapshot, pid_t creator) {
   MutexLock lock(mutex_);
   snapshot.creator = creator;
   snapshot.created_at = std::chrono::steady_clock::now();
+  if (snapshot.kept == nullptr) return;
+  snapshot.kept->created_at_ns.store(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                         snapshot.created_at.time_since_epoch())
+                                         .count());
+  snapshot.kept->creator.store(creator);
 }
 
 bool Inodes::WasJustCreatedBy(const Node& snapshot, pid_t caller) const {

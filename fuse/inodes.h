@@ -1,5 +1,5 @@
 // The nodes that the kernel holds references to, and where the user's folders are. Owned by
-// Operations; thread-safe; in memory only, and filled again by look-ups after a restart.
+// Operations; thread-safe; in memory, and in that of the KeptSession for the next daemon.
 //
 // Holds one mutex of rank kTree, for moments: never across a call of the Store or a reply.
 #pragma once
@@ -12,13 +12,18 @@
 
 #include "blockstore/base/error.h"
 #include "blockstore/base/mutex.h"
+#include "fuse/kept_session.h"
 #include "fuse/node.h"
 
 namespace quoin {
 
 class Inodes {
  public:
-  Inodes();
+  // `kept`, if not null, outlives it.
+  explicit Inodes(KeptSession* kept = nullptr);
+
+  // Knows again what a daemon before has kept.
+  void Resume();
 
   // Null for a number that the kernel has no reference to.
   std::shared_ptr<Node> Find(uint64_t number) const;
@@ -51,6 +56,10 @@ class Inodes {
   void SetPlace(Node& node, const Node& parent, const std::string& name) QUOIN_REQUIRES(mutex_);
   Result<std::string> PathOfPlace(const FolderPlace* place) const QUOIN_REQUIRES(mutex_);
 
+  void Keep(Node& node) QUOIN_REQUIRES(mutex_);
+  static void KeepPlace(Node& node);
+
+  KeptSession* const kept_;
   mutable Mutex mutex_{LockRank::kTree};
   std::unordered_map<uint64_t, std::shared_ptr<Node>> nodes_ QUOIN_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, std::weak_ptr<FolderPlace>> places_ QUOIN_GUARDED_BY(mutex_);

@@ -79,21 +79,21 @@ Status CheckMountPoint(const std::string& path) {
   return {};
 }
 
+Result<int> OpenFuse(const std::string& path) {
+  const int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (device >= 0) return device;
+  return Unfit(ErrorCode::kUnsupported, path,
+               fmt::format("cannot open /dev/fuse: {}", std::strerror(errno)), "modprobe fuse");
+}
+
 // By mount(2), not by libfuse: whoever takes over the descriptor from a daemon has only that, and
 // libfuse unmounts by path, which by then may show another mount.
-Result<int> MountFuse(const std::string& path, const std::string& source) {
-  const int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-  if (device < 0) {
-    return Unfit(ErrorCode::kUnsupported, path,
-                 fmt::format("cannot open /dev/fuse: {}", std::strerror(errno)), "modprobe fuse");
-  }
+Status MountFuse(const std::string& path, const std::string& source, int device) {
   const std::string options = fmt::format(
       "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other", device,
       geteuid(), getegid());
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOATIME;
-  if (mount(source.c_str(), path.c_str(), "fuse.quoin", kFlags, options.c_str()) == 0) {
-    return device;
-  }
+  if (mount(source.c_str(), path.c_str(), "fuse.quoin", kFlags, options.c_str()) == 0) return {};
   const int error_number = errno;
   close(device);
   if (error_number == EPERM) {

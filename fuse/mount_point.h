@@ -13,9 +13,12 @@ namespace quoin {
 // kNotFound, kNotDirectory, kNotEmpty, kBusy (a tree is mounted there, perhaps by a dead daemon).
 Status CheckMountPoint(const std::string& path);
 
-// Mounts a new FUSE filesystem on the path and returns the descriptor that its requests are read
-// from, to be closed by the caller. `source` is what df and /proc/mounts show. Needs root.
-Result<int> MountFuse(const std::string& path, const std::string& source);
+// A descriptor that requests can be read from once a tree is mounted with it, to be closed by the caller.
+// The path is for messages.
+Result<int> OpenFuse(const std::string& path);
+// Mounts a new FUSE filesystem on the path, whose requests are read from the descriptor. Without success
+// the descriptor is closed. `source` is what df and /proc/mounts show. Needs root.
+Status MountFuse(const std::string& path, const std::string& source, int device);
 
 // Which mount it is; asks the mounted tree.
 Result<dev_t> DeviceOf(const std::string& path);

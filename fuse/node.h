@@ -2,7 +2,7 @@
 // with the requests and handles that use it.
 //
 // A node's number is its inode number. It is derived from stored ids alone, so that it is the same
-// after a remount and on every host. Nothing here outlives the daemon.
+// after a remount and on every host. What outlives the daemon of it is in KeptSession.
 #pragma once
 
 #include <sys/types.h>
@@ -18,6 +18,8 @@
 #include "metadata/vdi_records.h"
 
 namespace quoin {
+
+struct KeptInode;
 
 enum class NodeKind : uint8_t {
   kRoot,            // MOUNT
@@ -91,6 +93,7 @@ struct Node {
 
   // Guarded by the mutex of Inodes.
   uint64_t lookups = 0;                 // the kernel's references
+  KeptInode* kept = nullptr;            // the same for the next daemon; null of those with fixed numbers
   std::shared_ptr<FolderPlace> place;   // kFolder, kSnapshotFolder: its own
   std::shared_ptr<FolderPlace> parent;  // kSnapshotVdi: of the folder that it is in; null: the top
   std::string name;                     // kSnapshotVdi: its last part

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "snapshots/vdi.h"
+
 namespace quoin {
 namespace {
 
@@ -11,13 +13,58 @@ constexpr std::chrono::milliseconds kWaitForUse{100};
 
 }  // namespace
 
-FileHandle* OpenFiles::Add(std::unique_ptr<FileHandle> handle) {
+OpenFiles::~OpenFiles() {
+  for (const std::atomic<Chunk*>& chunk : chunks_) delete chunk.load();
+}
+
+FileHandle* OpenFiles::Add(std::unique_ptr<FileHandle> handle, uint64_t opened_by) {
+  KeptFile* const kept = kept_.NewFile();
+  if (kept == nullptr) return nullptr;
+  kept->number = handle->node->number;
+  kept->flags = (handle->writable ? KeptFile::kWritable : 0) |
+                (handle->uses_page_cache ? KeptFile::kCached : 0);
+  kept->opener = handle->opener;
+  kept->epoch = handle->vdi && handle->writable ? handle->vdi->tenure().epoch : 0;
+  kept->opened_by.store(opened_by & ~kSentAgain);
+  kept->state.store(KeptFile::kFile);
+  handle->kept = kept;
+  return Enter(std::move(handle));
+}
+
+FileHandle* OpenFiles::AddAgain(std::unique_ptr<FileHandle> handle) {
+  FileHandle* const entered = Enter(std::move(handle));
+  const uint64_t opened_by = entered->kept->opened_by.load();
+  MutexLock lock(mutex_);
+  if (opened_by != 0) offered_[opened_by] = entered;
+  return entered;
+}
+
+FileHandle* OpenFiles::TakeOffered(uint64_t unique) {
+  if ((unique & kSentAgain) == 0) return nullptr;
+  MutexLock lock(mutex_);
+  const auto found = offered_.find(unique & ~kSentAgain);
+  if (found == offered_.end()) return nullptr;
+  FileHandle* const handle = found->second;
+  offered_.erase(found);
+  return handle;
+}
+
+FileHandle* OpenFiles::Enter(std::unique_ptr<FileHandle> handle) {
   FileHandle* const raw = handle.get();
+  raw->number = kept_.NumberOf(*raw->kept);
   if (raw->uses_page_cache) raw->node->cached_handles.fetch_add(1);
   MutexLock lock(mutex_);
   nodes_[raw->node->number].open.push_back(raw);
+  SetAt(raw->number, raw);
   handles_.emplace(raw, std::move(handle));
   return raw;
+}
+
+void OpenFiles::SetAt(uint64_t number, FileHandle* handle) {
+  const size_t index = KeptSession::IndexOf(number);
+  std::atomic<Chunk*>& slot = chunks_[index / kChunkFiles];
+  if (slot.load() == nullptr) slot.store(new Chunk{});
+  (*slot.load())[index % kChunkFiles].store(handle, std::memory_order_release);
 }
 
 Status OpenFiles::Close(FileHandle* handle) {
@@ -29,6 +76,8 @@ Status OpenFiles::Close(FileHandle* handle) {
     if (found == handles_.end()) return {};
     owned = std::move(found->second);
     handles_.erase(found);
+    SetAt(owned->number, nullptr);
+    std::erase_if(offered_, [&](const auto& offer) { return offer.second == handle; });
     OfNode& of_node = nodes_[number];
     std::erase(of_node.open, handle);
     ++of_node.closing;
@@ -36,6 +85,7 @@ Status OpenFiles::Close(FileHandle* handle) {
   Status closed;
   if (owned->vdi) closed = owned->vdi.Close();
   if (owned->uses_page_cache) owned->node->cached_handles.fetch_sub(1);
+  kept_.FreeFile(owned->kept);
   owned.reset();
   {
     MutexLock lock(mutex_);

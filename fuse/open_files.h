@@ -1,12 +1,13 @@
-// The open files of the mount: what the kernel's file handles point to, and per VDI how many there
-// are. Owned by Operations; thread-safe, and not on the way of reads and writes, which use the handle
-// that the kernel sends along. In memory only.
+// The open files of the mount: what the kernel's file handles stand for, and per VDI how many there
+// are. Owned by Operations; thread-safe. A handle's number is that of its slot in the KeptSession, so that
+// the next daemon knows it too; reads and writes find it without a lock.
 //
 // Why waiting: close(2) returns when the kernel has sent FLUSH; it sends RELEASE later, on its own.
 // "cp a vdis/b; rm vdis/b" would find the file still open. So a change that needs the VDI to itself
 // waits for releases that are to be expected.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -16,6 +17,7 @@
 
 #include "blockstore/base/mutex.h"
 #include "fuse/copy_recognition.h"
+#include "fuse/kept_session.h"
 #include "fuse/node.h"
 #include "snapshots/store.h"
 
@@ -23,6 +25,9 @@ namespace quoin {
 
 struct FileHandle {
   std::shared_ptr<Node> node;
+  KeptFile* kept = nullptr;  // its slot
+  uint64_t number = 0;       // what the kernel knows it by
+  int refuses_with = 0;      // an errno: a daemon before had opened it, and it cannot be opened again
   bool uses_page_cache = false;
   bool writable = false;            // only ever a VDI's
   pid_t opener = 0;                 // the thread that opened it; 0 if it cannot be seen from here
@@ -37,8 +42,27 @@ struct FileHandle {
 
 class OpenFiles {
  public:
-  // The handle is known to the kernel by its address until Close.
-  FileHandle* Add(std::unique_ptr<FileHandle> handle);
+  // `kept` outlives it.
+  explicit OpenFiles(KeptSession& kept) : kept_(kept) {}
+  ~OpenFiles();
+
+  // The handle is known to the kernel by its number until Close. `opened_by` is the request that is to be
+  // answered with it; MarkAnswered says that it was. Null if there are too many; it is closed then.
+  FileHandle* Add(std::unique_ptr<FileHandle> handle, uint64_t opened_by);
+  static void MarkAnswered(FileHandle& handle) { handle.kept->opened_by.store(0); }
+  // A handle that a daemon before had, in the slot that it has.
+  FileHandle* AddAgain(std::unique_ptr<FileHandle> handle);
+  // Null for a number that no handle has.
+  FileHandle* Find(uint64_t number) const {
+    const size_t index = KeptSession::IndexOf(number);
+    if (index >= KeptSession::kMaxFiles) return nullptr;
+    const Chunk* const chunk = chunks_[index / kChunkFiles].load(std::memory_order_acquire);
+    if (chunk == nullptr) return nullptr;
+    FileHandle* const found = (*chunk)[index % kChunkFiles].load(std::memory_order_acquire);
+    return found != nullptr && found->number == number ? found : nullptr;
+  }
+  // The handle that a daemon before was about to answer this request with, or null. Once.
+  FileHandle* TakeOffered(uint64_t unique);
   // Closes it, which flushes and lets go of the VDI if it was the last; the error of that.
   Status Close(FileHandle* handle);
   void CloseAll();
@@ -57,11 +81,20 @@ class OpenFiles {
     std::vector<FileHandle*> open;
     size_t closing = 0;
   };
+  static constexpr size_t kChunkFiles = 1024;
+  using Chunk = std::array<std::atomic<FileHandle*>, kChunkFiles>;
+
+  FileHandle* Enter(std::unique_ptr<FileHandle> handle);
+  void SetAt(uint64_t number, FileHandle* handle) QUOIN_REQUIRES(mutex_);
+
   static bool IsUnused(const OfNode& of_node, const FileHandle* own);
   static bool IsBeingClosed(const OfNode& of_node, const FileHandle* own);
 
+  KeptSession& kept_;
+  std::array<std::atomic<Chunk*>, KeptSession::kMaxFiles / kChunkFiles> chunks_{};
   Mutex mutex_{LockRank::kTree};
   Condition closed_;
+  std::unordered_map<uint64_t, FileHandle*> offered_ QUOIN_GUARDED_BY(mutex_);  // by request
   std::unordered_map<FileHandle*, std::unique_ptr<FileHandle>> handles_ QUOIN_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, OfNode> nodes_ QUOIN_GUARDED_BY(mutex_);
 };

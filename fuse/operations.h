@@ -22,6 +22,7 @@
 #include "fuse/folder_handle.h"
 #include "fuse/init_exchange.h"
 #include "fuse/inodes.h"
+#include "fuse/kept_session.h"
 #include "fuse/lanes.h"
 #include "fuse/libfuse.h"
 #include "fuse/metrics.h"
@@ -34,8 +35,8 @@ namespace quoin {
 
 class Operations {
  public:
-  // `store` must outlive it.
-  Operations(Store& store, std::function<std::string()> status_json);
+  // Both must outlive it.
+  Operations(Store& store, KeptSession& kept, std::function<std::string()> status_json);
   ~Operations();
   Operations(const Operations&) = delete;
   Operations& operator=(const Operations&) = delete;
@@ -45,8 +46,17 @@ class Operations {
   InitExchange& init_exchange() { return init_exchange_; }
   // The session to tell of changes; null when it is going away.
   void SetSession(fuse_session* session) { notifier_.SetSession(session); }
+  // Goes on where a daemon before ended: knows its nodes, and opens again what the kernel has open. What
+  // cannot be opened any more is answered with ESTALE from now on. An error of the storage, after which all
+  // of it can be tried again.
+  Status Resume();
+  // Afterwards, once there is a session to tell: what the kernel has of VDIs that are open for reading only
+  // may be old, and what was not recorded is recorded and published.
+  void FinishResuming();
   // When no request comes any more: ends what is under way and closes what is still open.
   void Finish();
+  // The same, but all that is open stays open for the next daemon.
+  void FinishForNext();
 
   // --- names (operations_names.cc) -----------------------------------------------------------
   void Lookup(Request request, fuse_ino_t parent, const char* name);
@@ -107,6 +117,14 @@ class Operations {
  private:
   // The node, or an answer of ESTALE and null.
   std::shared_ptr<Node> Find(Request& request, fuse_ino_t number);
+  // The open file that the kernel means, or an answer of EBADF, or of what it refuses with, and null.
+  FileHandle* FileOf(Request& request, const fuse_file_info* file);
+  std::shared_ptr<FolderHandle> FolderOf(Request& request, const fuse_file_info* file);
+
+  // resuming (operations_resume.cc)
+  Result<std::unique_ptr<FileHandle>> OpenAgain(KeptFile& kept);
+  Status OpenAgain(const std::vector<KeptFile*>& files);
+  void ResumeFolder(KeptFile& kept);
 
   // names
   // `name_seconds`: for how long the kernel may use the name, unless it is a fixed one.
@@ -114,17 +132,27 @@ class Operations {
                    const Found& found, double name_seconds);
   Entry RememberEntry(const Node& parent, const std::string& name, const Found& found);
   Result<Found> MakeFile(const Node& parent, const std::string& name, mode_t mode,
-                         const fuse_ctx& caller);
+                         const Request& request);
+  // What was noted of the request by a daemon that died before it answered; nothing of a new request.
+  std::optional<KeptSession::Begun> BegunBefore(const Request& request);
+  bool WasMadeSince(const Found& found, int64_t since_ns);
+  // True if the request had removed or renamed what `name` led to, before its daemon died.
+  bool IsGone(const std::optional<KeptSession::Begun>& before, const Node& folder,
+              const std::string& name) const;
   Status TakeSnapshot(const Node& folder, const std::string& name);
   Status RemoveVdi(const Node& folder, const std::string& name);
   Status RenameInVdis(const Node& from, const std::string& name, const Node& to,
-                      const std::string& new_name);
+                      const std::string& new_name,
+                      const std::optional<KeptSession::Begun>& before);
   Status RenameEntry(const Node& from, const std::string& name, const Node& to,
-                     const std::string& new_name);
+                     const std::string& new_name,
+                     const std::optional<KeptSession::Begun>& before);
 
   // opening
   Result<std::unique_ptr<FileHandle>> OpenNode(const std::shared_ptr<Node>& node, int flags);
-  FileHandle* AddHandle(std::unique_ptr<FileHandle> handle, pid_t opener);
+  FileHandle* AddHandle(std::unique_ptr<FileHandle> handle, const Request& request);
+  void AnswerOpen(Request request, FileHandle& handle);
+  void AnswerCreated(Request request, const Entry& entry, FileHandle& handle);
   Result<std::unique_ptr<FileHandle>> OpenVdi(const std::shared_ptr<Node>& node, int flags);
   Result<std::unique_ptr<FileHandle>> OpenSnapshot(const std::shared_ptr<Node>& node, int flags,
                                                    bool just_taken);
@@ -147,6 +175,8 @@ class Operations {
   Result<std::vector<std::pair<std::string, std::string>>> Xattrs(const Node& node);
 
   // folders
+  std::shared_ptr<FolderHandle> TakeOfferedFolder(uint64_t unique);
+  void CloseFolder(uint64_t number);
   void ReadFolderNow(Request request, FolderHandle& handle, size_t room_bytes, off_t offset,
                      bool with_attributes);
   static bool AddDot(FolderAnswer& answer, const char* name, uint64_t number, off_t next_offset);
@@ -156,6 +186,7 @@ class Operations {
                  off_t next_offset);
 
   Store& store_;
+  KeptSession& kept_;
   Metrics metrics_;
   Inodes inodes_;
   const Tree tree_;
@@ -163,17 +194,14 @@ class Operations {
   OpenFiles open_files_;
   InitExchange init_exchange_;
   Mutex folders_mutex_{LockRank::kTree};
-  std::unordered_map<FolderHandle*, std::unique_ptr<FolderHandle>> folders_
-      QUOIN_GUARDED_BY(folders_mutex_);
+  std::unordered_map<uint64_t, std::shared_ptr<FolderHandle>> folders_
+      QUOIN_GUARDED_BY(folders_mutex_);  // by the kernel's number
+  std::unordered_map<uint64_t, uint64_t> offered_folders_ QUOIN_GUARDED_BY(folders_mutex_);
+  std::vector<Id> resumed_readers_;  // VDIs; between Resume and FinishResuming
   // Destroyed first, so that their threads find all of the above.
   CacheNotifier notifier_;
   Lanes lanes_;
 };
-
-// The open file that the kernel means.
-inline FileHandle& HandleOf(const fuse_file_info* file) {
-  return *reinterpret_cast<FileHandle*>(static_cast<uintptr_t>(file->fh));
-}
 
 // Where a worker of the session reads and writes. Null on every other thread.
 struct WorkerBuffer {

@@ -120,7 +120,11 @@ void Operations::SetAttributes(Request request, fuse_ino_t number, struct stat* 
                                fuse_file_info* file) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
-  const FileHandle* const handle = file == nullptr ? nullptr : &HandleOf(file);
+  const FileHandle* handle = nullptr;
+  if (file != nullptr) {
+    handle = FileOf(request, file);
+    if (handle == nullptr) return;
+  }
   lanes_.changes.Post([this, node = std::move(node), wanted = *wanted, to_set, handle,
               request = std::move(request)]() mutable {
     const Status applied =

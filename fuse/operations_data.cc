@@ -44,7 +44,9 @@ void ReadText(Request request, const std::string& text, size_t size_bytes, off_t
 
 void Operations::Read(Request request, fuse_ino_t, size_t size_bytes, off_t offset,
                       fuse_file_info* file) {
-  FileHandle& handle = HandleOf(file);
+  FileHandle* const found = FileOf(request, file);
+  if (found == nullptr) return;
+  FileHandle& handle = *found;
   if (handle.image == nullptr) {
     return ReadText(std::move(request), handle.text, size_bytes, offset);
   }
@@ -74,7 +76,9 @@ Status Operations::WriteOrShare(FileHandle& handle, uint64_t offset,
 
 void Operations::Write(Request request, fuse_ino_t, const char* data, size_t size_bytes,
                        off_t offset, fuse_file_info* file) {
-  FileHandle& handle = HandleOf(file);
+  FileHandle* const found = FileOf(request, file);
+  if (found == nullptr) return;
+  FileHandle& handle = *found;
   if (!handle.writable) return request.Refuse(EROFS);
   if (IsMisaligned(file->flags, offset, size_bytes)) return request.Refuse(EINVAL);
   MarkUsed(handle);
@@ -108,7 +112,9 @@ void Operations::FinishWrite(Request request, FileHandle& handle, off_t offset,
 }
 
 void Operations::Sync(Request request, fuse_ino_t, int, fuse_file_info* file) {
-  FileHandle& handle = HandleOf(file);
+  FileHandle* const found = FileOf(request, file);
+  if (found == nullptr) return;
+  FileHandle& handle = *found;
   if (!handle.vdi) return request.Done();  // a snapshot is durable since it was taken
   lanes_.flushes.Post([&handle, request = std::move(request)]() mutable {
     request.Done(handle.vdi->Flush());
@@ -140,7 +146,9 @@ Status Operations::AllocateIn(FileHandle& handle, int mode, uint64_t offset, uin
 
 void Operations::Allocate(Request request, fuse_ino_t, int mode, off_t offset, off_t length,
                           fuse_file_info* file) {
-  FileHandle& handle = HandleOf(file);
+  FileHandle* const found = FileOf(request, file);
+  if (found == nullptr) return;
+  FileHandle& handle = *found;
   if (!handle.writable) return request.Refuse(EROFS);
   MarkUsed(handle);
   lanes_.flushes.Post([this, &handle, mode, offset, length, request = std::move(request)]() mutable {
@@ -151,26 +159,32 @@ void Operations::Allocate(Request request, fuse_ino_t, int mode, off_t offset, o
 
 void Operations::Seek(Request request, fuse_ino_t, off_t offset, int whence,
                       fuse_file_info* file) {
-  FileHandle& handle = HandleOf(file);
+  FileHandle* const found = FileOf(request, file);
+  if (found == nullptr) return;
+  FileHandle& handle = *found;
   if (handle.image == nullptr || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
     return request.Refuse(EINVAL);
   }
   if (offset < 0) return request.Refuse(ENXIO);
   const auto from = static_cast<uint64_t>(offset);
-  const Result<uint64_t> found =
+  const Result<uint64_t> border =
       whence == SEEK_DATA ? handle.image->SeekData(from) : handle.image->SeekHole(from);
-  if (found) {
-    request.AnswerOffset(*found);
+  if (border) {
+    request.AnswerOffset(*border);
   } else {
-    request.Refuse(found.error());
+    request.Refuse(border.error());
   }
 }
 
 void Operations::CopyRange(Request request, fuse_ino_t, off_t source_offset,
                            fuse_file_info* source_file, fuse_ino_t, off_t target_offset,
                            fuse_file_info* target_file, size_t length, int flags) {
-  FileHandle& source = HandleOf(source_file);
-  FileHandle& target = HandleOf(target_file);
+  FileHandle* const found_source = FileOf(request, source_file);
+  if (found_source == nullptr) return;
+  FileHandle* const found_target = FileOf(request, target_file);
+  if (found_target == nullptr) return;
+  FileHandle& source = *found_source;
+  FileHandle& target = *found_target;
   if (!target.writable) return request.Refuse(EROFS);
   if (flags != 0) return request.Refuse(EINVAL);
   if (source.image == nullptr) return request.Refuse(EOPNOTSUPP);  // then the kernel copies itself

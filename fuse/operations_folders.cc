@@ -16,34 +16,65 @@ constexpr size_t kMaxHelpers = 7;                // of one listing
 // What a listing told of snapshots is no more news when the folder is read on after so long.
 constexpr std::chrono::seconds kListingLimit{1};
 
-FolderHandle& FolderOf(const fuse_file_info* file) {
-  return *reinterpret_cast<FolderHandle*>(static_cast<uintptr_t>(file->fh));
-}
-
 }  // namespace
 
 void Operations::OpenFolder(Request request, fuse_ino_t number, fuse_file_info*) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
   if (!IsFolder(node->key.kind)) return request.Refuse(ENOTDIR);
-  auto owned = std::make_unique<FolderHandle>();
-  FolderHandle* const handle = owned.get();
-  handle->node = std::move(node);
-  {
+  std::shared_ptr<FolderHandle> handle = TakeOfferedFolder(request.unique());
+  if (handle == nullptr) {
+    handle = std::make_shared<FolderHandle>();
+    handle->kept = kept_.NewFile();
+    if (handle->kept == nullptr) return request.Refuse(ENFILE);
+    handle->kept->number = node->number;
+    handle->kept->opened_by.store(request.unique() & ~kSentAgain);
+    handle->kept->state.store(KeptFile::kFolder);
+    handle->node = std::move(node);
     MutexLock lock(folders_mutex_);
-    folders_.emplace(handle, std::move(owned));
+    folders_.emplace(kept_.NumberOf(*handle->kept), handle);
   }
-  if (!request.AnswerOpen(handle, 0)) {
-    MutexLock lock(folders_mutex_);
-    folders_.erase(handle);
+  if (request.AnswerOpen(kept_.NumberOf(*handle->kept), 0)) {
+    handle->kept->opened_by.store(0);
+  } else {
+    CloseFolder(kept_.NumberOf(*handle->kept));
   }
 }
 
-void Operations::ReleaseFolder(Request request, fuse_ino_t, fuse_file_info* file) {
+std::shared_ptr<FolderHandle> Operations::TakeOfferedFolder(uint64_t unique) {
+  if ((unique & kSentAgain) == 0) return nullptr;
+  MutexLock lock(folders_mutex_);
+  const auto offered = offered_folders_.find(unique & ~kSentAgain);
+  if (offered == offered_folders_.end()) return nullptr;
+  const auto found = folders_.find(offered->second);
+  offered_folders_.erase(offered);
+  return found == folders_.end() ? nullptr : found->second;
+}
+
+void Operations::CloseFolder(uint64_t number) {
+  std::shared_ptr<FolderHandle> closed;
   {
     MutexLock lock(folders_mutex_);
-    folders_.erase(&FolderOf(file));
+    const auto found = folders_.find(number);
+    if (found == folders_.end()) return;
+    closed = std::move(found->second);
+    folders_.erase(found);
   }
+  kept_.FreeFile(closed->kept);
+}
+
+std::shared_ptr<FolderHandle> Operations::FolderOf(Request& request, const fuse_file_info* file) {
+  {
+    MutexLock lock(folders_mutex_);
+    const auto found = folders_.find(file->fh);
+    if (found != folders_.end()) return found->second;
+  }
+  request.Refuse(EBADF);
+  return nullptr;
+}
+
+void Operations::ReleaseFolder(Request request, fuse_ino_t, fuse_file_info* file) {
+  CloseFolder(file->fh);
   request.Done();
 }
 
@@ -52,17 +83,21 @@ void Operations::SyncFolder(Request request, fuse_ino_t, int, fuse_file_info*) {
 
 void Operations::ReadFolder(Request request, fuse_ino_t, size_t room_bytes, off_t offset,
                             fuse_file_info* file) {
-  lanes_.looks.Post([this, &handle = FolderOf(file), room_bytes, offset,
+  std::shared_ptr<FolderHandle> handle = FolderOf(request, file);
+  if (handle == nullptr) return;
+  lanes_.looks.Post([this, handle = std::move(handle), room_bytes, offset,
               request = std::move(request)]() mutable {
-    ReadFolderNow(std::move(request), handle, room_bytes, offset, false);
+    ReadFolderNow(std::move(request), *handle, room_bytes, offset, false);
   });
 }
 
 void Operations::ReadFolderPlus(Request request, fuse_ino_t, size_t room_bytes, off_t offset,
                                 fuse_file_info* file) {
-  lanes_.looks.Post([this, &handle = FolderOf(file), room_bytes, offset,
+  std::shared_ptr<FolderHandle> handle = FolderOf(request, file);
+  if (handle == nullptr) return;
+  lanes_.looks.Post([this, handle = std::move(handle), room_bytes, offset,
               request = std::move(request)]() mutable {
-    ReadFolderNow(std::move(request), handle, room_bytes, offset, true);
+    ReadFolderNow(std::move(request), *handle, room_bytes, offset, true);
   });
 }
 

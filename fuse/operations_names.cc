@@ -22,6 +22,12 @@ Error RefuseChangeIn(const Node& folder, const std::string& act) {
   return {ErrorCode::kReadOnly, fmt::format("cannot {} here: the folder is read-only", act), {}};
 }
 
+// What a name leads to, if to anything.
+std::optional<NodeKey> SubjectOf(const Tree& tree, const Node& folder, const std::string& name) {
+  const Result<NodeKey> key = tree.Identify(folder, name);
+  return key ? std::optional<NodeKey>(*key) : std::nullopt;
+}
+
 }  // namespace
 
 Entry Operations::RememberEntry(const Node& parent, const std::string& name, const Found& found) {
@@ -95,9 +101,34 @@ Status Operations::TakeSnapshot(const Node& folder, const std::string& name) {
   return store_.CreateSnapshots({{vdi, name}});
 }
 
-// A file that is created is a new VDI, or, in the folder of a VDI's snapshots, a new snapshot.
+std::optional<KeptSession::Begun> Operations::BegunBefore(const Request& request) {
+  if ((request.unique() & kSentAgain) == 0) return std::nullopt;
+  return kept_.FindBegun(request.unique());
+}
+
+bool Operations::WasMadeSince(const Found& found, int64_t since_ns) {
+  if (found.snapshot) return found.snapshot->created_ns >= since_ns;
+  if (found.key.kind != NodeKind::kVdi) return false;
+  const Result<VdiInfo> info = store_.Describe(found.key.vdi);
+  return info && info->created_ns >= since_ns;
+}
+
+bool Operations::IsGone(const std::optional<KeptSession::Begun>& before, const Node& folder,
+                        const std::string& name) const {
+  if (!before || !before->subject) return false;
+  const Result<NodeKey> now = tree_.Identify(folder, name);
+  return now ? !(*now == *before->subject) : now.error().code == ErrorCode::kNotFound;
+}
+
+// A file that is created is a new VDI, or, in the folder of a VDI's snapshots, a new snapshot. One that is
+// there and was made since this very request was begun is what it made before its daemon died.
 Result<Found> Operations::MakeFile(const Node& parent, const std::string& name, mode_t mode,
-                                   const fuse_ctx& caller) {
+                                   const Request& request) {
+  const fuse_ctx& caller = request.caller();
+  if (const std::optional<KeptSession::Begun> before = BegunBefore(request)) {
+    Result<Found> found = tree_.Look(parent, name);
+    if (found && WasMadeSince(*found, before->begun_ns)) return found;
+  }
   const CacheNotifier::OwnChange own;
   if (parent.key.kind == NodeKind::kSnapshotVdi) {
     QUOIN_TRY(TakeSnapshot(parent, name));
@@ -122,7 +153,8 @@ void Operations::MakeNode(Request request, fuse_ino_t parent, const char* name, 
   if (!S_ISREG(mode)) return request.Refuse(EPERM);
   lanes_.changes.Post([this, folder, name = std::string(name), mode,
               request = std::move(request)]() mutable {
-    const Result<Found> made = MakeFile(*folder, name, mode, request.caller());
+    const BegunRequest begun(kept_, request.unique(), std::nullopt);
+    const Result<Found> made = MakeFile(*folder, name, mode, request);
     if (!made) return request.Refuse(made.error());
     const pid_t caller = request.caller().pid;
     const Entry entry = RememberEntry(*folder, name, *made);
@@ -141,9 +173,17 @@ void Operations::MakeFolder(Request request, fuse_ino_t parent, const char* name
   }
   lanes_.changes.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
+    const bool is_repeat = BegunBefore(request).has_value();
+    const BegunRequest begun(kept_, request.unique(), std::nullopt);
     const Result<Found> made =
         inodes_.PathIn(*folder, name)
-            .and_then([this](const std::string& path) { return store_.MakeFolder(path); })
+            .and_then([&](const std::string& path) {
+              Status status = store_.MakeFolder(path);
+              // The kernel had looked before it asked: nothing of this name was there.
+              const bool was_ours =
+                  is_repeat && !status && status.error().code == ErrorCode::kExists;
+              return was_ours ? Status() : status;
+            })
             .and_then([&] { return tree_.Look(*folder, name); });
     if (made) {
       AnswerEntry(std::move(request), *folder, name, *made, kNameSeconds);
@@ -172,7 +212,11 @@ void Operations::Unlink(Request request, fuse_ino_t parent, const char* name) {
   lanes_.changes.Post([this, folder, in_snapshots, name = std::string(name),
               request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
-    if (!in_snapshots) {
+    const std::optional<KeptSession::Begun> before = BegunBefore(request);
+    const BegunRequest begun(kept_, request.unique(), SubjectOf(tree_, *folder, name));
+    if (IsGone(before, *folder, name)) {
+      request.Done();
+    } else if (!in_snapshots) {
       request.Done(RemoveVdi(*folder, name));
     } else if (name == kLatestName) {
       request.Refuse(EPERM);
@@ -190,6 +234,9 @@ void Operations::RemoveFolder(Request request, fuse_ino_t parent, const char* na
   }
   lanes_.changes.Post([this, folder, name = std::string(name), request = std::move(request)]() mutable {
     const CacheNotifier::OwnChange own;
+    const std::optional<KeptSession::Begun> before = BegunBefore(request);
+    const BegunRequest begun(kept_, request.unique(), SubjectOf(tree_, *folder, name));
+    if (IsGone(before, *folder, name)) return request.Done();
     request.Done(inodes_.PathIn(*folder, name).and_then([this](const std::string& path) {
       return store_.RemoveFolder(path);
     }));
@@ -205,9 +252,13 @@ void Operations::Link(Request request, fuse_ino_t, fuse_ino_t, const char*) {
 }
 
 Status Operations::RenameInVdis(const Node& from, const std::string& name, const Node& to,
-                                const std::string& new_name) {
+                                const std::string& new_name,
+                                const std::optional<KeptSession::Begun>& before) {
   QUOIN_ASSIGN(const NodeKey key, tree_.Identify(from, name));
-  if (tree_.Identify(to, new_name)) {
+  const Result<NodeKey> there = tree_.Identify(to, new_name);
+  // Both names lead to a VDI whose renaming was cut short; whoever owns it next settles that.
+  const bool is_half_done = before && there && *there == key;
+  if (there && !is_half_done) {
     return Fail(ErrorCode::kExists, fmt::format("cannot rename {}: {} exists", name, new_name),
                 "remove it first, or choose another name");
   }
@@ -219,10 +270,11 @@ Status Operations::RenameInVdis(const Node& from, const std::string& name, const
 }
 
 Status Operations::RenameEntry(const Node& from, const std::string& name, const Node& to,
-                               const std::string& new_name) {
+                               const std::string& new_name,
+                               const std::optional<KeptSession::Begun>& before) {
   const CacheNotifier::OwnChange own;
   if (HoldsVdis(from.key.kind) && HoldsVdis(to.key.kind)) {
-    return RenameInVdis(from, name, to, new_name);
+    return RenameInVdis(from, name, to, new_name, before);
   }
   if (!HoldsVdis(from.key.kind) && from.key.kind != NodeKind::kSnapshotVdi) {
     return Failure(RefuseChangeIn(from, "rename"));
@@ -251,7 +303,21 @@ void Operations::Rename(Request request, fuse_ino_t parent, const char* name,
   if ((flags & ~static_cast<unsigned>(RENAME_NOREPLACE)) != 0) return request.Refuse(EINVAL);
   lanes_.changes.Post([this, from, to, name = std::string(name), new_name = std::string(new_name),
               request = std::move(request)]() mutable {
-    request.Done(RenameEntry(*from, name, *to, new_name));
+    const std::optional<KeptSession::Begun> before = BegunBefore(request);
+    const std::optional<NodeKey> subject = SubjectOf(tree_, *from, name);
+    const BegunRequest begun(kept_, request.unique(), subject);
+    const auto was_renamed = [&] {
+      const Result<NodeKey> there = tree_.Identify(*to, new_name);
+      return IsGone(before, *from, name) && there && *there == *before->subject;
+    };
+    if (was_renamed()) {
+      if (before->subject->kind == NodeKind::kFolder) {
+        inodes_.MoveFolder(before->subject->folder_number, *to, new_name);
+      }
+      return request.Done();
+    }
+    const Status renamed = RenameEntry(*from, name, *to, new_name, before);
+    request.Done(renamed || !was_renamed() ? renamed : Status());
   });
 }
 

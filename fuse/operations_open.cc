@@ -84,31 +84,60 @@ Result<std::unique_ptr<FileHandle>> Operations::OpenNode(const std::shared_ptr<N
   return handle;
 }
 
-FileHandle* Operations::AddHandle(std::unique_ptr<FileHandle> handle, pid_t opener) {
-  handle->opener = opener;
+FileHandle* Operations::AddHandle(std::unique_ptr<FileHandle> handle, const Request& request) {
+  handle->opener = request.caller().pid;
   if (handle->writable && handle->vdi->size_bytes() == 0) {
-    handle->copy = open_files_.CopyBy(opener, store_);
+    handle->copy = open_files_.CopyBy(handle->opener, store_);
   }
-  return open_files_.Add(std::move(handle));
+  return open_files_.Add(std::move(handle), request.unique());
+}
+
+void Operations::AnswerOpen(Request request, FileHandle& handle) {
+  if (request.AnswerOpen(handle.number, KernelFlags(handle))) {
+    OpenFiles::MarkAnswered(handle);
+  } else {
+    static_cast<void>(open_files_.Close(&handle));
+  }
+}
+
+void Operations::AnswerCreated(Request request, const Entry& entry, FileHandle& handle) {
+  if (request.AnswerCreated(entry, handle.number, KernelFlags(handle))) {
+    OpenFiles::MarkAnswered(handle);
+  } else {
+    static_cast<void>(open_files_.Close(&handle));
+    inodes_.Forget(entry.number, 1);
+  }
 }
 
 void Operations::Open(Request request, fuse_ino_t number, fuse_file_info* file) {
   std::shared_ptr<Node> node = Find(request, number);
   if (node == nullptr) return;
+  if (FileHandle* const offered = open_files_.TakeOffered(request.unique())) {
+    return AnswerOpen(std::move(request), *offered);
+  }
   BlockingLane& lane = node->key.kind == NodeKind::kVdi ? lanes_.opens : lanes_.looks;
   lane.Post([this, node = std::move(node), flags = file->flags,
               request = std::move(request)]() mutable {
     Result<std::unique_ptr<FileHandle>> opened = OpenNode(node, flags);
     if (!opened) return request.Refuse(opened.error());
-    const uint32_t kernel_flags = KernelFlags(**opened);
-    FileHandle* const handle = AddHandle(std::move(*opened), request.caller().pid);
-    if (!request.AnswerOpen(handle, kernel_flags)) static_cast<void>(open_files_.Close(handle));
+    FileHandle* const handle = AddHandle(std::move(*opened), request);
+    if (handle == nullptr) return request.Refuse(ENFILE);
+    AnswerOpen(std::move(request), *handle);
   });
 }
 
 void Operations::CreateNow(Request request, const Node& parent, const std::string& name,
                            mode_t mode, int flags) {
-  const Result<Found> made = MakeFile(parent, name, mode, request.caller());
+  if (FileHandle* const offered = open_files_.TakeOffered(request.unique())) {
+    // Its node has the reference already that goes with the answer.
+    Result<struct stat> attributes = tree_.Attributes(*offered->node);
+    if (!attributes) return request.Refuse(attributes.error());
+    attributes->st_ino = offered->node->number;
+    return AnswerCreated(std::move(request),
+                         Entry{offered->node->number, *attributes, kNameSeconds, 0}, *offered);
+  }
+  const BegunRequest begun(kept_, request.unique(), std::nullopt);
+  const Result<Found> made = MakeFile(parent, name, mode, request);
   if (!made) return request.Refuse(made.error());
   const pid_t caller = request.caller().pid;
   const Entry entry = RememberEntry(parent, name, *made);
@@ -121,12 +150,12 @@ void Operations::CreateNow(Request request, const Node& parent, const std::strin
     inodes_.Forget(entry.number, 1);
     return request.Refuse(opened.error());
   }
-  const uint32_t kernel_flags = KernelFlags(**opened);
-  FileHandle* const handle = AddHandle(std::move(*opened), caller);
-  if (!request.AnswerCreated(entry, handle, kernel_flags)) {
-    static_cast<void>(open_files_.Close(handle));
+  FileHandle* const handle = AddHandle(std::move(*opened), request);
+  if (handle == nullptr) {
     inodes_.Forget(entry.number, 1);
+    return request.Refuse(ENFILE);
   }
+  AnswerCreated(std::move(request), entry, *handle);
 }
 
 void Operations::Create(Request request, fuse_ino_t parent, const char* name, mode_t mode,
@@ -142,12 +171,15 @@ void Operations::Create(Request request, fuse_ino_t parent, const char* name, mo
 // Sent for each close(2), of duplicates too. There is nothing to write back: what was written has
 // reached the VDI already, and making it durable is fsync's business.
 void Operations::Flush(Request request, fuse_ino_t, fuse_file_info* file) {
-  HandleOf(file).flushed = true;
+  if (FileHandle* const handle = open_files_.Find(file->fh)) handle->flushed = true;
   request.Done();
 }
 
 void Operations::Release(Request request, fuse_ino_t, fuse_file_info* file) {
-  lanes_.releases.Post([this, handle = &HandleOf(file), request = std::move(request)]() mutable {
+  // A daemon before may have closed it, and not come to answer.
+  FileHandle* const handle = open_files_.Find(file->fh);
+  if (handle == nullptr) return request.Done();
+  lanes_.releases.Post([this, handle, request = std::move(request)]() mutable {
     request.Done(open_files_.Close(handle));
   });
 }

@@ -1,6 +1,7 @@
 // The border between libfuse's C callbacks and the methods: nothing thrown crosses it.
 #include <spdlog/spdlog.h>
 
+#include <cerrno>
 #include <exception>
 
 #include "fuse/operations.h"
@@ -85,10 +86,14 @@ const fuse_lowlevel_ops& Operations::Table() {
   return table;
 }
 
-Operations::Operations(Store& store, std::function<std::string()> status_json)
+Operations::Operations(Store& store, KeptSession& kept, std::function<std::string()> status_json)
     : store_(store),
+      kept_(kept),
+      inodes_(&kept),
       tree_(store, inodes_),
       control_files_(store, metrics_, std::move(status_json)),
+      open_files_(kept),
+      init_exchange_(kept),
       notifier_(store, inodes_) {}
 
 Operations::~Operations() = default;
@@ -97,6 +102,22 @@ void Operations::Finish() {
   lanes_.Stop();
   notifier_.Stop();
   open_files_.CloseAll();
+}
+
+void Operations::FinishForNext() {
+  lanes_.Stop();
+  notifier_.FinishPages();
+}
+
+FileHandle* Operations::FileOf(Request& request, const fuse_file_info* file) {
+  FileHandle* const handle = open_files_.Find(file->fh);
+  if (handle == nullptr) {
+    request.Refuse(EBADF);
+  } else if (handle->refuses_with != 0) {
+    request.Refuse(handle->refuses_with);
+    return nullptr;
+  }
+  return handle;
 }
 
 std::shared_ptr<Node> Operations::Find(Request& request, fuse_ino_t number) {

@@ -42,9 +42,9 @@ fuse_entry_out ToKernel(const Entry& entry) {
   return out;
 }
 
-fuse_open_out ToKernel(const void* handle, uint32_t open_flags) {
+fuse_open_out ToKernel(uint64_t handle, uint32_t open_flags) {
   fuse_open_out out{};
-  out.fh = reinterpret_cast<uintptr_t>(handle);
+  out.fh = handle;
   out.open_flags = open_flags;
   return out;
 }
@@ -72,13 +72,21 @@ fuse_entry_param ToParameter(const Entry& entry) {
   return out;
 }
 
+uint64_t& CurrentUnique() {
+  thread_local uint64_t unique = 0;
+  return unique;
+}
+
 Request::Request(fuse_req_t raw, RequestKind kind, Metrics& metrics)
-    : raw_(raw), kind_(kind), metrics_(&metrics) {
+    : raw_(raw), unique_(CurrentUnique()), kind_(kind), metrics_(&metrics) {
   metrics.CountRequest(kind);
 }
 
 Request::Request(Request&& other) noexcept
-    : raw_(std::exchange(other.raw_, nullptr)), kind_(other.kind_), metrics_(other.metrics_) {}
+    : raw_(std::exchange(other.raw_, nullptr)),
+      unique_(other.unique_),
+      kind_(other.kind_),
+      metrics_(other.metrics_) {}
 
 Request::~Request() {
   if (raw_ == nullptr) return;
@@ -116,11 +124,11 @@ void Request::Done(const Status& status) {
 
 bool Request::AnswerEntry(const Entry& entry) { return Send(Finish(), ToKernel(entry)); }
 
-bool Request::AnswerOpen(const void* handle, uint32_t open_flags) {
+bool Request::AnswerOpen(uint64_t handle, uint32_t open_flags) {
   return Send(Finish(), ToKernel(handle, open_flags));
 }
 
-bool Request::AnswerCreated(const Entry& entry, const void* handle, uint32_t open_flags) {
+bool Request::AnswerCreated(const Entry& entry, uint64_t handle, uint32_t open_flags) {
   return Send(Finish(), Created{ToKernel(entry), ToKernel(handle, open_flags)});
 }
 

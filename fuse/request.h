@@ -41,6 +41,8 @@ class Request {
 
   fuse_req_t raw() const { return raw_; }
   const fuse_ctx& caller() const { return *fuse_req_ctx(raw_); }
+  // The kernel's number of it, with kSentAgain if it was sent to a daemon before.
+  uint64_t unique() const { return unique_; }
 
   void Refuse(int error_number);
   // An error of the storage (EIO, ESTALE) is also a line in the log.
@@ -50,8 +52,8 @@ class Request {
 
   [[nodiscard]] bool AnswerEntry(const Entry& entry);
   // `open_flags` are the kernel's FOPEN_ bits, of which libfuse 3.14 knows only some.
-  [[nodiscard]] bool AnswerOpen(const void* handle, uint32_t open_flags);
-  [[nodiscard]] bool AnswerCreated(const Entry& entry, const void* handle, uint32_t open_flags);
+  [[nodiscard]] bool AnswerOpen(uint64_t handle, uint32_t open_flags);
+  [[nodiscard]] bool AnswerCreated(const Entry& entry, uint64_t handle, uint32_t open_flags);
   void AnswerAttributes(const struct stat& attributes, double seconds);
   bool AnswerData(std::span<const std::byte> data);
   void AnswerText(const std::string& text);  // a symbolic link's target
@@ -66,8 +68,12 @@ class Request {
   fuse_req_t Finish();  // takes the raw request out: the answer is on its way
 
   fuse_req_t raw_;
+  uint64_t unique_;
   RequestKind kind_;
   Metrics* metrics_;
 };
+
+// The number of the request that this thread has read last, which libfuse does not tell.
+uint64_t& CurrentUnique();
 
 }  // namespace quoin

@@ -11,10 +11,12 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "fuse/kept_session.h"
 #include "fuse/mount_point.h"
 #include "fuse/operations.h"
 #include "fuse/worker_pool.h"
@@ -53,9 +55,25 @@ Result<std::string> RealPath(const std::string& path) {
 
 unsigned DefaultThreads() { return std::clamp(std::thread::hardware_concurrency(), 2U, 4U); }
 
+void NoteUnique(std::span<const std::byte> request) {
+  fuse_in_header header;
+  if (request.size() < sizeof header) return;
+  std::memcpy(&header, request.data(), sizeof header);
+  CurrentUnique() = header.unique;
+}
+
+// Requests that were read from the descriptor and not answered come again, marked as such.
+Status AskForUnanswered(int device) {
+  constexpr int kNotifyResend = 7;
+  const fuse_out_header notice{sizeof(fuse_out_header), kNotifyResend, 0};
+  if (write(device, &notice, sizeof notice) == static_cast<ssize_t>(sizeof notice)) return {};
+  return FailSystem(errno, "cannot ask the kernel for the requests that were not answered");
+}
+
 ssize_t ReadRequest(int device, void* buffer, size_t bytes, void* operations) {
   const ssize_t got = read(device, buffer, bytes);
   if (got > 0) {
+    NoteUnique({static_cast<const std::byte*>(buffer), static_cast<size_t>(got)});
     static_cast<Operations*>(operations)
         ->init_exchange()
         .SawRequest({static_cast<const std::byte*>(buffer), static_cast<size_t>(got)});
@@ -72,19 +90,25 @@ ssize_t WriteAnswer(int device, iovec* parts, int count, void* operations) {
 }  // namespace
 
 struct Session::State {
-  State(Store& store, MountOptions options, std::string real_mount_point)
+  State(Store& store, MountOptions options, std::string real_mount_point,
+        std::unique_ptr<KeptSession> own)
       : mount_point(std::move(real_mount_point)),
         threads(options.threads == 0 ? DefaultThreads() : options.threads),
-        operations(store, std::move(options.status_json)) {}
+        own_kept(std::move(own)),
+        kept(own_kept != nullptr ? *own_kept : *options.kept),
+        operations(store, kept, std::move(options.status_json)) {}
   ~State();
 
-  Status Mount(const std::string& store_root);
+  Status Mount(const std::string& store_root, int fuse_device);
+  Status TakeOver(int fuse_device);
   Status AttachLibfuse(int fuse_device);
   void Unmount();
 
   const std::string mount_point;  // resolved
   const unsigned threads;
   dev_t device = 0;  // of the mount; 0: not known yet
+  const std::unique_ptr<KeptSession> own_kept;  // without a keeper
+  KeptSession& kept;
   // Destroyed from below: no worker, then nothing that answers, then the connection.
   FuseSession session;
   Operations operations;
@@ -110,8 +134,25 @@ Status Session::State::AttachLibfuse(int fuse_device) {
   return {};
 }
 
-Status Session::State::Mount(const std::string& store_root) {
-  QUOIN_ASSIGN(const int fuse_device, MountFuse(mount_point, store_root));
+Status Session::State::TakeOver(int fuse_device) {
+  device = kept.device();
+  QUOIN_TRY(AttachLibfuse(fuse_device));
+  QUOIN_TRY(operations.init_exchange().Replay(session.get()));
+  QUOIN_TRY(operations.Resume());
+  operations.SetSession(session.get());
+  workers = std::make_unique<WorkerPool>(session.get(), threads);
+  workers->Start();
+  operations.FinishResuming();
+  if (!operations.init_exchange().kernel_sends_again()) {
+    spdlog::warn("this kernel does not send requests again: those that the daemon before had not "
+                 "answered are lost, and whoever waits for them waits until the tree is unmounted");
+    return {};
+  }
+  return AskForUnanswered(fuse_device);
+}
+
+Status Session::State::Mount(const std::string& store_root, int fuse_device) {
+  QUOIN_TRY(MountFuse(mount_point, store_root, fuse_device));
   const Status attached = AttachLibfuse(fuse_device);
   if (!attached) {
     Detach(mount_point);
@@ -129,6 +170,7 @@ Status Session::State::Mount(const std::string& store_root) {
   }
   QUOIN_ASSIGN(device, DeviceOf(mount_point));
   RaiseReadahead(device);
+  kept.MarkMounted(device);
   return {};
 }
 
@@ -156,15 +198,43 @@ Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Session::~Session() = default;
 
 Result<std::unique_ptr<Session>> Session::Mount(Store& store, MountOptions options) {
+  int fuse_device = options.fuse_device;
+  if (options.kept != nullptr && options.kept->is_mounted()) {
+    // Nobody answers there yet, so the path is not looked at: it is real since it was mounted.
+    std::string mounted_on = options.mount_point;
+    auto taken_over = std::make_unique<State>(store, std::move(options), std::move(mounted_on), nullptr);
+    if (const Status taken = taken_over->TakeOver(fuse_device); !taken) {
+      // Closing what was opened again would let go of it, and the next daemon has to find it open.
+      static_cast<void>(taken_over.release());
+      return Failure(taken.error());
+    }
+    return std::unique_ptr<Session>(new Session(std::move(taken_over)));
+  }
   QUOIN_TRY(CheckMountPoint(options.mount_point));
   QUOIN_ASSIGN(std::string real_mount_point, RealPath(options.mount_point));
-  auto state =
-      std::make_unique<State>(store, std::move(options), std::move(real_mount_point));
-  QUOIN_TRY(state->Mount(store.root()));
+  std::unique_ptr<KeptSession> own;
+  if (options.kept == nullptr) {
+    QUOIN_ASSIGN(own, KeptSession::Make());
+  }
+  if (fuse_device < 0) {
+    QUOIN_ASSIGN(fuse_device, OpenFuse(options.mount_point));
+  }
+  auto state = std::make_unique<State>(store, std::move(options), std::move(real_mount_point),
+                                       std::move(own));
+  QUOIN_TRY(state->Mount(store.root(), fuse_device));
   return std::unique_ptr<Session>(new Session(std::move(state)));
 }
 
 void Session::Wait() { state_->workers->Wait(); }
+
+void Session::LeaveToNext() {
+  state_->workers->Stop();
+  state_->operations.FinishForNext();
+}
+
+bool Session::survives_kill() const {
+  return state_->own_kept == nullptr && state_->operations.init_exchange().kernel_sends_again();
+}
 
 void Session::Stop() { state_->workers->Interrupt(); }
 

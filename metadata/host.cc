@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <optional>
+#include <sstream>
 
 #include "blockstore/base/atomic_file.h"
 #include "blockstore/base/posix_file_system.h"
@@ -87,6 +88,29 @@ Result<HostIdentity> LoadHostIdentity(const std::string& state_dir, const std::s
   self.pid = ::getpid();
   self.version = version;
   return self;
+}
+
+std::string DescribeProcess(int64_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string facts;
+  std::getline(file, facts);
+  // The program's name, in parentheses, may hold anything; the state is the first word after it and the
+  // time of the start the twentieth. One that is dead and that nobody has asked about yet has ended.
+  const size_t name_end = facts.rfind(')');
+  if (name_end == std::string::npos) return {};
+  std::istringstream words(facts.substr(name_end + 1));
+  constexpr int kStartTime = 20;
+  std::string word;
+  for (int i = 1; i <= kStartTime && words >> word; ++i) {
+    if (i == 1 && (word == "Z" || word == "X")) return {};
+  }
+  return words ? fmt::format("{}-{}", pid, word) : std::string();
+}
+
+bool IsThere(const std::string& described) {
+  char* end = nullptr;
+  const long pid = std::strtol(described.c_str(), &end, 10);
+  return pid > 0 && *end == '-' && DescribeProcess(pid) == described;
 }
 
 Status MakeLocalFolders(const std::string& path) {

@@ -16,7 +16,16 @@ struct HostIdentity {
   Id session;             // new for each start
   int64_t pid = 0;
   std::string version;  // of the program; for messages only
+  // The process of this host that starts another session in place of this one, should it die (as
+  // DescribeProcess has it); "" if there is none.
+  std::string keeper;
 };
+
+// "4711-123456": a process of this host and when it started, so that the number alone, given to another
+// process, is not mistaken for it. "" if there is no such process.
+std::string DescribeProcess(int64_t pid);
+// True if the process that was described so is there.
+bool IsThere(const std::string& described);
 
 // Makes `state_dir` (and its parents) if needed. Local disk, so it does not go through the seam.
 // `version` is the program's.

@@ -109,9 +109,11 @@ class WriterLock::Acquisition {
   }
 
  private:
-  enum class Verdict { kClean, kDiedHere, kBrokenElsewhere, kUnknown };
+  enum class Verdict { kClean, kDiedHere, kStartsAgain, kBrokenElsewhere, kUnknown };
 
   Result<Verdict> Judge(const std::optional<LockRecord>& record) const;
+  // Its owner died on this host and is about to be started again.
+  bool StartsAgain(const LockRecord& record) const;
   // The last state of its heartbeat, once the record's session is known to be dead.
   Result<std::optional<std::string>> StateOfTheDead(const LockRecord& record);
   Result<std::unique_ptr<WriterLock>> Take(uint64_t number, std::unique_ptr<File> file,
@@ -161,9 +163,16 @@ Result<WriterLock::Acquisition::Verdict> WriterLock::Acquisition::Judge(
   // This host's lock is free, so the process that held it is gone, in whatever boot it ran. It may not
   // have got so far as to shut out the other host's that it succeeded.
   if (record->host == self_.host) {
+    if (StartsAgain(*record)) return Verdict::kStartsAgain;
     return record->taking_over ? Verdict::kBrokenElsewhere : Verdict::kDiedHere;
   }
   return record->broken ? Verdict::kBrokenElsewhere : Verdict::kUnknown;
+}
+
+// Whoever is not of the same keeper has not got what the dead owner kept in memory, and would lose it.
+bool WriterLock::Acquisition::StartsAgain(const LockRecord& record) const {
+  return !record.keeper.empty() && record.keeper != self_.keeper && record.boot == self_.boot &&
+         !record.broken && DescribeProcess(record.pid).empty() && IsThere(record.keeper);
 }
 
 Result<std::optional<std::string>> WriterLock::Acquisition::StateOfTheDead(
@@ -200,6 +209,10 @@ bool WriterLock::Acquisition::WasHeldUp() {
 LockRecord WriterLock::Acquisition::OurRecord(const LockRecord& last,
                                               Predecessor predecessor) const {
   LockRecord record = RecordOf(self_, last.epoch + 1, succession_);
+  const bool goes_on_here = !self_.keeper.empty() && last.keeper == self_.keeper &&
+                            last.boot == self_.boot && !last.broken && last.kept_since != 0;
+  record.keeper = self_.keeper;
+  record.kept_since = self_.keeper.empty() ? 0 : goes_on_here ? last.kept_since : record.epoch;
   record.taking_over = predecessor == Predecessor::kDiedElsewhere;
   if (record.taking_over) {
     // A process of this host may have begun to succeed it, and not come to an end.
@@ -315,6 +328,14 @@ Result<std::unique_ptr<WriterLock>> WriterLock::Acquisition::Try() {
     }
     if (verdict == Verdict::kClean) {
       return Take(number, std::move(opened.file), *last, Predecessor::kClean);
+    }
+    if (verdict == Verdict::kStartsAgain) {
+      refusal_ = Fail(ErrorCode::kBusy,
+                      fmt::format("{}: its daemon (pid {}) has died and is to be started again by its "
+                                  "keeper (process {})", CannotOpen(name_), last->pid,
+                                  last->keeper.substr(0, last->keeper.find('-'))),
+                      "quoin status shows what became of it; quoin reload MOUNT starts it");
+      return nullptr;
     }
     if (verdict == Verdict::kDiedHere) {
       return Take(number, std::move(opened.file), *last, Predecessor::kDiedHere);

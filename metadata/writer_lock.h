@@ -6,8 +6,8 @@
 //    "since":<unix seconds>,"lease_ms":10000,"clean":false,"check":".."}
 // and before "check" "broken":true once Break has declared that owner dead, "taking_over":true from
 // when an owner succeeds one of another host until it has let go cleanly, with "succeeds", that one's
-// session. An empty file is a lock
-// that nobody ever held (epoch 0, clean).
+// session; "keeper":"4711-123456","kept_since":7 for a session that is started again should it die. An
+// empty file is a lock that nobody ever held (epoch 0, clean).
 //
 // Order of taking: lock free -> the file still has this name and is the newest -> record says clean, or
 // its session is known dead -> write our record with epoch + 1 and clean=false, fsync -> owner.
@@ -58,6 +58,10 @@ struct LockRecord {
   // Its owner came after another host's, whose head it may not have frozen yet.
   bool taking_over = false;
   Id succeeds;  // that other host's session, while it is taken over
+  // HostIdentity::keeper, and the epoch since which all owners were sessions of that keeper: what any of
+  // them kept in memory when it died is still what the VDI holds.
+  std::string keeper;
+  uint64_t kept_since = 0;
   bool operator==(const LockRecord&) const = default;
 };
 
@@ -89,7 +93,8 @@ class WriterLock {
                      // of this host's that died before it had done that.
   };
 
-  // Tries until `wait` has passed, polling. kBusy names the holder ("host node2 has had it open
+  // Tries until `wait` has passed, polling. An owner of this host that died is waited for like a living
+  // one while its keeper is there to start it again, unless that keeper is ours. kBusy names the holder ("host node2 has had it open
   // since 10:02 (pid 4711)"); kBusy with the hint `quoin lock break` if another host did not let go
   // cleanly; kCorrupt with the same hint if the record is rubbish. `vdi_name` is for messages.
   // Without `succession` no owner of another host is succeeded that was not declared dead by Break.
@@ -120,6 +125,8 @@ class WriterLock {
   uint64_t epoch() const { return record_.epoch; }
   Predecessor predecessor() const { return predecessor_; }
   const LockRecord& record() const { return record_; }
+  // The owner before was a session of our keeper too.
+  bool continues() const { return record_.kept_since != 0 && record_.kept_since < record_.epoch; }
   // True if the storage itself had let go of the predecessor's lock, and that one had no other to shut out.
   // Storage that fences does so only once nothing of that host arrives any more. False where its lock is
   // held to this day and a newer lock file counts (its process may be stopped, on a host that the storage

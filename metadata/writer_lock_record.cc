@@ -10,6 +10,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr size_t kMaxKeeperBytes = 32;  // a process and when it started
+
 std::optional<LockRecord> FromJson(const ordered_json& json) {
   LockRecord record;
   const std::optional<Id> host = Id::Parse(json.at("host").get<std::string>());
@@ -31,6 +33,8 @@ std::optional<LockRecord> FromJson(const ordered_json& json) {
     if (!succeeds) return std::nullopt;
     record.succeeds = *succeeds;
   }
+  record.keeper = json.value("keeper", std::string());
+  record.kept_since = json.value("kept_since", uint64_t{0});
   return record;
 }
 
@@ -50,6 +54,8 @@ std::string EncodeLockRecord(const LockRecord& record) {
   if (record.broken) json["broken"] = true;
   if (record.taking_over) json["taking_over"] = true;
   if (!record.succeeds.IsNull()) json["succeeds"] = record.succeeds.ToString();
+  if (!record.keeper.empty()) json["keeper"] = HarmlessText(record.keeper, kMaxKeeperBytes);
+  if (record.kept_since != 0) json["kept_since"] = record.kept_since;
   return SealSector(json);
 }
 

@@ -187,6 +187,17 @@ void Store::Shared::PublishAll() {
   }
 }
 
+void Store::FlushAll() {
+  for (const std::shared_ptr<Vdi>& vdi : shared_->AllOpen()) {
+    if (!vdi->is_owner()) continue;
+    Status flushed = vdi->Flush();
+    if (flushed) flushed = vdi->FinishFrozen();
+    if (!flushed) {
+      spdlog::warn("vdi {} is not flushed: {}", vdi->id().ToString(), flushed.error().what);
+    }
+  }
+}
+
 Result<VdiHandle> Store::OpenVdi(const Id& id, Access access) {
   const std::shared_ptr<Vdi> vdi = shared_->GetVdi(id);
   const Status added = vdi->AddHandle(access);
@@ -269,7 +280,14 @@ Status Store::Rename(const std::string& from, const std::string& to) {
     // As the owner: whoever finds a VDI under two names after a crash may then tidy up alone.
     QUOIN_TRY(shared_->AsOwnerHere(*this, facts.vdi, [&](Vdi&) -> Status {
       MutexLock lock(shared_->names_mutex);
-      Status renamed = shared_->environment.names.Rename(from, to);
+      const Names& names = shared_->environment.names;
+      // A renaming of these two that was cut short has left both.
+      const Result<NameFacts> there = names.Lookup(to);
+      if (there && !there->is_folder && there->vdi == facts.vdi && to != from) {
+        QUOIN_ASSIGN(const std::vector<std::string> left, names.ResolveDouble(facts.vdi));
+        if (left == std::vector<std::string>{to}) return {};
+      }
+      Status renamed = names.Rename(from, to);
       if (!renamed && renamed.error().code == ErrorCode::kExists) {
         return Fail(ErrorCode::kExists,
                     fmt::format("cannot rename vdis/{} to vdis/{}: that name is taken", from, to));

@@ -36,6 +36,7 @@
 
 namespace quoin {
 
+class KeptHeads;
 class Vdi;
 class GroupSteps;
 struct NewSnapshot;
@@ -73,6 +74,9 @@ struct StoreOptions {
   size_t seal_threads = 2;
   // Finishes frozen layers after a snapshot was answered; if not, before.
   bool finishes_in_background = true;
+  // Where heads keep what they own, so that a session which its keeper starts again goes on with writes
+  // that were answered and not flushed. Null: they are lost with the process. Outlives the store.
+  KeptHeads* kept_heads = nullptr;
   // By which leases and waits for other owners go.
   MonotonicClock* clock = &SystemClock();
 };
@@ -263,6 +267,8 @@ class Store {
   Result<SpaceFacts> Space();
   uint64_t open_vdis() const;  // VDIs with at least one handle
   bool IsOpenForWriting(const Id& vdi);  // in this process
+  // Flushes and publishes all that is open for writing; what cannot be is a line in the log.
+  void FlushAll();
   // What this process has done with the store; answers at once, whatever the storage does.
   StoreActivity Activity();
 

@@ -195,6 +195,12 @@ int64_t Vdi::created_ns() const {
 
 // ------------------------------------------------------------------------------- recording
 
+Vdi::Tenure Vdi::tenure() const {
+  MutexLock lock(state_mutex_);
+  if (lock_ == nullptr) return {};
+  return {lock_->epoch(), lock_->record().kept_since};
+}
+
 Failure Vdi::Poison(const Error& error) {
   if (!failed_.exchange(true)) {
     spdlog::error("{}: {}; nothing is written to it any more until it is reopened", Title(),
@@ -277,6 +283,7 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
     if (synced && is_frozen) synced = data_.head()->SyncNames();
     if (!synced) {
       put_back();
+      if (KeptHead* const kept = data_.head()->ownership().kept()) kept->NoteFailed();
       return Poison(synced.error());
     }
   }
@@ -314,8 +321,10 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
     // A full store has changed nothing: the same can be tried again. After any other failure
     // nobody knows what the storage kept.
     if (committed.error().code == ErrorCode::kNoSpace) return Failure(committed.error());
+    if (KeptHead* const kept = data_.head()->ownership().kept()) kept->NoteFailed();
     return Poison(committed.error());
   }
+  for (const Taken& t : taken) t.layer->ownership().NoteRecorded(t.regions);
   state_.vdi = vdi;
   vdi_row_changed_ = false;
   head_changed_ = true;
@@ -323,6 +332,7 @@ Result<bool> Vdi::RecordSome(Extent extent, const std::vector<SnapshotRecord>& n
   state_.snapshots.insert(state_.snapshots.end(), new_snapshots.begin(), new_snapshots.end());
   for (const auto& layer : unrecorded_) {
     QUOIN_TRY(layer->Freeze());
+    if (KeptHead* const kept = layer->ownership().kept()) kept->Drop();
     publish_needed_ = true;
   }
   unrecorded_.clear();

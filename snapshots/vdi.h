@@ -65,6 +65,14 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Attributes attributes() const;
   int64_t created_ns() const;
 
+  // Which owner this process is, and since which one all of them were sessions of its keeper. Zeros if it is
+  // no owner.
+  struct Tenure {
+    uint64_t epoch = 0;
+    uint64_t kept_since = 0;
+  };
+  Tenure tenure() const QUOIN_EXCLUDES(state_mutex_);
+
   // After a lapse of the lease, by its thread: false if the VDI was owned and another host has taken it
   // over. From then on every request fails until all who have it open for writing have closed it.
   bool KeepsOwnership();
@@ -95,6 +103,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   // Takes what the dead owner may still write to out of its reach.
   Status DetachFromStaleOwner() QUOIN_REQUIRES(state_mutex_);
   Status Recover() QUOIN_REQUIRES(state_mutex_);
+  // Takes what a session of the same keeper kept of its heads when it died as the owner.
+  void TakeKeptHeads() QUOIN_REQUIRES(state_mutex_);
+  // Gives the state the heads that it had, and had not come to record.
+  void ResumeKeptHeads() QUOIN_REQUIRES(state_mutex_);
+  Result<std::shared_ptr<const Layer>> ResumeFrozenLayer(const LayerRecord& record)
+      QUOIN_REQUIRES(state_mutex_);
+  Result<std::unique_ptr<Layer>> OpenHead(const LayerRecord& record) QUOIN_REQUIRES(state_mutex_);
   Status DecidePendingSnapshots() QUOIN_REQUIRES(state_mutex_);
   // Keeps what `published` names, if not null.
   Status SweepLayerFiles(const VdiState* published) QUOIN_REQUIRES(state_mutex_);
@@ -102,8 +117,13 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Result<LayerStack> OpenStack(uint32_t top_seq, const VdiState& state) QUOIN_REQUIRES(state_mutex_);
   Result<std::shared_ptr<const Layer>> OpenFrozenLayer(const LayerRecord& record)
       QUOIN_REQUIRES(state_mutex_);
-  Result<std::unique_ptr<OwnershipSet>> LoadOwnershipRows(uint32_t seq)
+  Result<std::unique_ptr<OwnershipSet>> LoadOwnershipRows(uint32_t seq,
+                                                          std::unique_ptr<KeptHead> kept = nullptr)
       QUOIN_REQUIRES(state_mutex_);
+  // Where a head's ownership outlives the process; null if nowhere.
+  std::unique_ptr<KeptHead> MakeKept(uint32_t seq, const std::string& name, uint64_t size_bytes);
+  // What is owned now is recorded, or given up.
+  void DropKeptHeads() QUOIN_REQUIRES(state_mutex_);
   Result<std::unique_ptr<Layer>> ReopenHeadForReading() QUOIN_REQUIRES(state_mutex_);
   Status LetGo() QUOIN_REQUIRES(lifecycle_mutex_);
   // The parts of it. Nothing may be published between getting ready and the end.
@@ -314,6 +334,8 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   std::unique_ptr<VdiDatabase> database_ QUOIN_GUARDED_BY(state_mutex_);
   // Frozen in memory, not yet in vdi.db; oldest first. The head's row is part of the same change.
   std::vector<std::shared_ptr<Layer>> unrecorded_ QUOIN_GUARDED_BY(state_mutex_);
+  // Kept heads of the session before, by their layers, until they are opened. Oldest first.
+  std::vector<std::unique_ptr<KeptHead>> left_heads_ QUOIN_GUARDED_BY(state_mutex_);
   bool vdi_row_changed_ QUOIN_GUARDED_BY(state_mutex_) = false;
   bool sweep_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;  // files were kept for readers elsewhere
   bool publish_needed_ QUOIN_GUARDED_BY(state_mutex_) = false;

@@ -194,6 +194,7 @@ Status Vdi::ReadUnpublished() {
   QUOIN_TRY(BecomeOwner());
   MutexLock lock(state_mutex_);
   const uint64_t head_blocks = data_.head()->ownership().data_blocks();
+  DropKeptHeads();
   const Status reading = KeepForReading();
   if (reading) {
     unpublished_head_blocks_ = head_blocks;
@@ -226,6 +227,10 @@ Status Vdi::KeepForReading() {
 
 Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& record) {
   const Layer::Location location = LayerLocation(record.name);
+  const bool was_kept = std::any_of(left_heads_.begin(), left_heads_.end(), [&](const auto& kept) {
+    return kept->name() == record.name;
+  });
+  if (was_kept) return ResumeFrozenLayer(record);
   if (record.has_ownership_file) {
     return environment_.layer_cache.OpenFrozen(location, record.size_bytes);
   }
@@ -234,8 +239,9 @@ Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& rec
       [&]() QUOIN_NO_THREAD_SAFETY_ANALYSIS { return LoadOwnershipRows(record.seq); });
 }
 
-Result<std::unique_ptr<OwnershipSet>> Vdi::LoadOwnershipRows(uint32_t seq) {
-  auto owned = std::make_unique<OwnershipSet>();
+Result<std::unique_ptr<OwnershipSet>> Vdi::LoadOwnershipRows(uint32_t seq,
+                                                             std::unique_ptr<KeptHead> kept) {
+  auto owned = std::make_unique<OwnershipSet>(std::move(kept));
   if (database_ == nullptr) {
     return Fail(ErrorCode::kCorrupt, fmt::format("{}: layer {} has no list of its blocks", Title(),
                                                  seq));
@@ -286,7 +292,9 @@ Status Vdi::TakeLockAndOpen() {
     // One that lapsed before the lease's thread knew of this lock.
     QUOIN_TRY(environment_.lease.Admit());
     if (environment_.lease.lapses() != lapses) QUOIN_TRY(lock_->Verify());
-    if (lock_->predecessor() == WriterLock::Predecessor::kDiedElsewhere) {
+    TakeKeptHeads();
+    // What another host's owner left behind was seen to before any head of ours was live.
+    if (lock_->predecessor() == WriterLock::Predecessor::kDiedElsewhere && left_heads_.empty()) {
       QUOIN_TRY(DetachFromStaleOwner());
     }
     QUOIN_ASSIGN(database_, VdiDatabase::Open(fs, StoreLayout::Database(folder_)));
@@ -307,6 +315,7 @@ Status Vdi::TakeLockAndOpen() {
     state_.vdi.epoch = lock_->epoch();
     QUOIN_TRY(DecidePendingSnapshots());
     if (lock_->predecessor() != WriterLock::Predecessor::kClean) QUOIN_TRY(Recover());
+    ResumeKeptHeads();
     // A rename that could not be made durable leaves no other trace after a power cut.
     const Result<NameFacts> named = environment_.names.Lookup(name);
     if (named && named->is_double) QUOIN_TRY(environment_.names.ResolveDouble(id_));
@@ -327,6 +336,8 @@ Status Vdi::TakeLockAndOpen() {
     // have.
     database_.reset();
     if (data_.head() != nullptr) Abandon();
+    unrecorded_.clear();
+    left_heads_.clear();  // what is live stays for the next attempt
     published_file_ = {};
     const std::shared_ptr<WriterLock> held = LetLockGo();
     const bool was_clean = held->predecessor() == WriterLock::Predecessor::kClean;
@@ -342,14 +353,117 @@ Status Vdi::TakeLockAndOpen() {
 Status Vdi::OpenLayers() {
   const LayerRecord* head = FindLayer(state_.vdi.head_seq);
   QUOIN_ASSIGN(LayerStack below, OpenStack(head->parent_seq, state_));
-  QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned, LoadOwnershipRows(head->seq));
-  QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
-               Layer::Open(environment_.file_system, LayerLocation(head->name),
-                           state_.vdi.size_bytes, std::move(owned), Layer::Role::kHead));
-  QUOIN_ASSIGN(const uint64_t data, below.CountData(0, BlocksOf(state_.vdi.size_bytes)));
-  data_.Replace({std::move(layer), std::move(below), state_.vdi.size_bytes, data});
+  std::sort(unrecorded_.begin(), unrecorded_.end(), [](const auto& a, const auto& b) {
+    return a->ownership().kept()->seq() < b->ownership().kept()->seq();
+  });
+  QUOIN_ASSIGN(std::unique_ptr<Layer> layer, OpenHead(*head));
+  // Frozen ones that the head does not stand on were recorded before that came to be.
+  for (const std::unique_ptr<KeptHead>& left : left_heads_) {
+    if (left != nullptr) left->Drop();
+  }
+  left_heads_.clear();
+  const uint64_t size = layer->size_bytes();
+  QUOIN_ASSIGN(const uint64_t data, below.CountData(0, BlocksOf(size)));
+  KeptHead* const kept = layer->ownership().kept();
+  data_.Replace({std::move(layer), std::move(below), size, data});
+  if (kept != nullptr && !kept->is_live()) kept->MakeLive(lock_->epoch());
+  if (kept != nullptr && kept->has_failed()) failed_ = true;
   if (state_.vdi.copy_origin.IsNull()) return {};
   return SettleCopyLocked();  // a copy in pieces that its process did not end
+}
+
+Result<std::unique_ptr<Layer>> Vdi::OpenHead(const LayerRecord& record) {
+  std::unique_ptr<OwnershipSet> owned;
+  uint64_t size = state_.vdi.size_bytes;
+  for (std::unique_ptr<KeptHead>& left : left_heads_) {
+    if (left->name() != record.name) continue;
+    size = left->size_bytes();
+    owned = std::make_unique<OwnershipSet>(std::move(left));
+    break;
+  }
+  if (owned == nullptr) {
+    QUOIN_ASSIGN(owned, LoadOwnershipRows(record.seq, MakeKept(record.seq, record.name, size)));
+  }
+  return Layer::Open(environment_.file_system, LayerLocation(record.name), size, std::move(owned),
+                     Layer::Role::kHead);
+}
+
+// --------------------------------------------------------------------------- what was kept
+
+std::unique_ptr<KeptHead> Vdi::MakeKept(uint32_t seq, const std::string& name,
+                                        uint64_t size_bytes) {
+  KeptHeads* const heads = environment_.options.kept_heads;
+  return heads == nullptr ? nullptr : heads->Make(id_, seq, name, size_bytes);
+}
+
+void Vdi::TakeKeptHeads() {
+  left_heads_.clear();
+  unrecorded_.clear();
+  if (environment_.options.kept_heads == nullptr) return;
+  left_heads_ = environment_.options.kept_heads->TakeLeft(id_);
+  // Whoever owned the VDI in between has left another head than this. (Who lets go drops its own.)
+  std::erase_if(left_heads_, [this](const std::unique_ptr<KeptHead>& left)
+                                 QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+    if (lock_->continues() && left->epoch() >= lock_->record().kept_since) return false;
+    left->Drop();
+    return true;
+  });
+}
+
+// A snapshot that was under way may have put heads on top of the recorded one: what was in that is
+// frozen, and answered writes are in the others. They are recorded by the next flush, as they would have
+// been by the snapshot.
+void Vdi::ResumeKeptHeads() {
+  std::erase_if(left_heads_, [this](const std::unique_ptr<KeptHead>& left)
+                                 QUOIN_NO_THREAD_SAFETY_ANALYSIS {
+    const LayerRecord* const row = FindLayer(left->seq());
+    const bool is_new = row == nullptr && left->seq() > state_.vdi.head_seq;
+    const bool is_wanted = row != nullptr && row->name == left->name() &&
+                           row->state != LayerState::kSealed && !row->has_ownership_file;
+    if (!is_new && !is_wanted) left->Drop();
+    return !is_new && !is_wanted;
+  });
+  for (const std::unique_ptr<KeptHead>& left : left_heads_) {
+    if (FindLayer(left->seq()) != nullptr) continue;
+    LayerRecord record;
+    record.seq = left->seq();
+    record.parent_seq = state_.vdi.head_seq;
+    record.state = LayerState::kHead;
+    record.name = left->name();
+    record.size_bytes = left->size_bytes();
+    for (LayerRecord& layer : state_.layers) {
+      if (layer.seq != state_.vdi.head_seq) continue;
+      layer.state = LayerState::kFrozen;
+      layer.size_bytes = left->size_bytes();
+    }
+    state_.layers.push_back(record);
+    state_.vdi.head_seq = record.seq;
+    state_.vdi.next_seq = std::max(state_.vdi.next_seq, record.seq + 1);
+  }
+  if (!left_heads_.empty()) vdi_row_changed_ = true;
+}
+
+// What was not recorded of it may not be all that is recorded.
+Result<std::shared_ptr<const Layer>> Vdi::ResumeFrozenLayer(const LayerRecord& record) {
+  const auto left = std::find_if(left_heads_.begin(), left_heads_.end(), [&](const auto& kept) {
+    return kept->name() == record.name;
+  });
+  auto owned = std::make_unique<OwnershipSet>(std::move(*left));
+  left_heads_.erase(left);
+  QUOIN_ASSIGN(std::unique_ptr<Layer> opened,
+               Layer::Open(environment_.file_system, LayerLocation(record.name), record.size_bytes,
+                           std::move(owned), Layer::Role::kHead));
+  std::shared_ptr<Layer> layer = std::move(opened);
+  unrecorded_.push_back(layer);
+  return std::shared_ptr<const Layer>(std::move(layer));
+}
+
+void Vdi::DropKeptHeads() {
+  for (const auto& layer : unrecorded_) {
+    if (KeptHead* const kept = layer->ownership().kept()) kept->Drop();
+  }
+  if (data_.head() == nullptr) return;
+  if (KeptHead* const kept = data_.head()->ownership().kept()) kept->Drop();
 }
 
 // The dead owner may be a living one that was stopped or cut off for too long: it changes nothing more
@@ -384,9 +498,15 @@ Status Vdi::DetachFromStaleOwner() {
 // dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
 // owned, or is one of the unflushed writes that a crash may keep or lose.
 Status Vdi::Recover() {
-  spdlog::warn("{}: recovering; its last owner did not let go of it", Title());
-  QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
-               environment_.names.ResolveDouble(id_));
+  // A session that goes on after another of its keeper is asked again for a renaming that was not answered,
+  // and guests wait for it: it looks at no other names.
+  if (lock_->continues() && !left_heads_.empty()) {
+    spdlog::info("{}: going on with what the daemon before kept", Title());
+  } else {
+    spdlog::warn("{}: recovering; its last owner did not let go of it", Title());
+    QUOIN_ASSIGN([[maybe_unused]] const std::vector<std::string> names,
+                 environment_.names.ResolveDouble(id_));
+  }
   for (const LayerRecord& layer : state_.layers) {
     if (!layer.has_ownership_file) continue;
     for (uint64_t removed = 1; removed > 0;) {  // rows that were about to be forgotten
@@ -398,6 +518,7 @@ Status Vdi::Recover() {
   // In any case others must see what was flushed, published or not.
   head_changed_ = true;
   if (lock_->predecessor() != WriterLock::Predecessor::kDiedElsewhere) return {};
+  if (!left_heads_.empty()) return {};
   QUOIN_ASSIGN(const std::shared_ptr<Layer> new_head, MakeHead(state_.vdi.size_bytes));
   QUOIN_TRY(new_head->Sync());
   LayerRecord old_head = *FindLayer(state_.vdi.head_seq);
@@ -504,6 +625,7 @@ Status Vdi::MakeReadyToLetGo() {
 Status Vdi::EndOwning(Status status) {
   const bool readers_stay = readers_ + writers_ > 0;
   const std::shared_ptr<WriterLock> held = LetLockGo();
+  DropKeptHeads();
   if (!status) {
     if (!lost_) {
       spdlog::error("{}: could not be let go cleanly ({}); the next owner recovers it", Title(),
@@ -601,6 +723,7 @@ Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
                      fmt::format("cannot remove vdis/{}: it has just been renamed", name));
   }
   const std::vector<LayerRecord> layers = state_.layers;
+  DropKeptHeads();
   Abandon();
   if (!removable) {
     (void)held->ReleaseClean();

@@ -93,7 +93,9 @@ Result<std::shared_ptr<Layer>> Vdi::MakeHead(uint64_t size_bytes) {
   // A failed attempt of this very session may have left files under this name.
   QUOIN_TRY(Layer::RemoveFiles(files_, location));
   QUOIN_ASSIGN(std::unique_ptr<Layer> made,
-               Layer::Create(environment_.file_system, location, size_bytes));
+               Layer::Create(environment_.file_system, location, size_bytes,
+                             std::make_unique<OwnershipSet>(
+                                 MakeKept(state_.vdi.next_seq, name, size_bytes))));
   return std::shared_ptr<Layer>(std::move(made));
 }
 
@@ -119,6 +121,8 @@ void Vdi::PushHead(std::shared_ptr<Layer> new_head) {
   state_.vdi.next_seq = std::max(state_.vdi.next_seq, record.seq + 1);
   vdi_row_changed_ = true;
   unrecorded_.push_back(data_.head());
+  // Before it is written to. The one that goes under stays live until it is recorded as frozen.
+  if (KeptHead* const kept = new_head->ownership().kept()) kept->MakeLive(lock_->epoch());
   data_.PushHead(std::move(new_head));
 }
 
@@ -327,6 +331,8 @@ Result<std::string> Vdi::Rollback(const std::string& name) {
   const std::shared_ptr<Layer> frozen = data_.head();
   state_ = std::move(changed);
   mtime_ns_ = now;
+  if (KeptHead* const kept = frozen->ownership().kept()) kept->Drop();
+  if (KeptHead* const kept = new_head->ownership().kept()) kept->MakeLive(lock_->epoch());
   data_.Replace({std::move(new_head), std::move(below), target.size_bytes, data});
   publish_needed_ = head_changed_ = true;
   if (old_head_needed) {

@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <boost/filesystem.hpp>
 #include <cerrno>
 #include <csignal>
@@ -17,13 +19,21 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include "blockstore/base/posix_file_system.h"
+#include "blockstore/layers/kept_heads.h"
+#include "fuse/kept_session.h"
 #include "fuse/session.h"
 #include "metadata/host.h"
 #include "snapshots/store.h"
 #include "tools/control_server.h"
 #include "tools/daemon_log.h"
+#include "tools/daemon_start.h"
+#include "tools/keeper.h"
+#include "tools/keeper_channel.h"
+#include "tools/keeper_record.h"
 #include "tools/mount_record.h"
 #include "tools/storage_advice.h"
 #include "tools/stop_signals.h"
@@ -54,8 +64,18 @@ void LimitMemoryArenas() {
 
 // --- serving -------------------------------------------------------------------------------------
 
-StoreOptions OptionsOf(const DaemonOptions& options) {
+// What a keeper holds for this daemon and the next ones.
+struct Kept {
+  int fuse_device = -1;
+  std::unique_ptr<KeptSession> session;
+  std::unique_ptr<KeptHeads> heads;
+  KeeperChannel* channel = nullptr;
+  uint64_t restarts = 0;
+};
+
+StoreOptions OptionsOf(const DaemonOptions& options, const Kept& kept) {
   StoreOptions store;
+  store.kept_heads = kept.heads.get();
   store.ownership_wait = options.ownership_wait;
   store.lease = options.lease;
   // The hosts of a store have leases of about the same length, and an open is to outwait theirs.
@@ -93,17 +113,27 @@ void WarnOfStorage(const std::string& root) {
 // opposite order.
 class MountedTree {
  public:
+  // A mount that a daemon before has begun, and that this one cannot go on with, is left as it is: then
+  // this process is to end at once.
   static Result<std::unique_ptr<MountedTree>> Mount(const DaemonOptions& options, HostIdentity self,
-                                                    const std::string& log) {
+                                                    const std::string& log, const Kept& kept) {
     std::unique_ptr<MountedTree> tree(new MountedTree);
     tree->run_dir_ = DefaultRunDir();
+    tree->channel_ = kept.channel;
+    tree->restarts_ = kept.restarts;
     QUOIN_ASSIGN(tree->store_, Store::Open(tree->file_system_, options.store, self,
-                                           OptionsOf(options)));
+                                           OptionsOf(options, kept)));
     tree->DescribeMount(options, self, log);
-    QUOIN_ASSIGN(tree->session_,
-                 Session::Mount(*tree->store_,
-                                MountOptions{options.mount_point, options.threads,
-                                             [raw = tree.get()] { return raw->StatusText(); }}));
+    const bool goes_on = kept.session != nullptr && kept.session->is_mounted();
+    Result<std::unique_ptr<Session>> session = Session::Mount(
+        *tree->store_, MountOptions{options.mount_point, options.threads,
+                                    [raw = tree.get()] { return raw->StatusText(); },
+                                    kept.fuse_device, kept.session.get()});
+    if (!session) {
+      if (goes_on) static_cast<void>(tree.release());
+      return Failure(session.error());
+    }
+    tree->session_ = std::move(*session);
     QUOIN_ASSIGN(
         tree->control_,
         ControlServer::Start(SocketPath(tree->run_dir_, tree->record_.session),
@@ -123,6 +153,14 @@ class MountedTree {
   }
 
   Session& session() { return *session_; }
+  const MountRecord& record() const { return record_; }
+
+  // Leaves everything as it is for the next daemon; this process is to end then.
+  void LeaveToNext() {
+    store_->FlushAll();  // while requests are still answered
+    session_->LeaveToNext();
+    RemoveMountRecord(run_dir_, record_.session);
+  }
 
  private:
   MountedTree() = default;
@@ -134,6 +172,7 @@ class MountedTree {
     record_.store_id = store_->superblock().store_id.ToString();
     record_.mount_point = options.mount_point;
     record_.daemon_pid = self.pid;
+    if (channel_ != nullptr) record_.keeper_pid = channel_->keeper_pid();
     record_.version = QUOIN_VERSION;
     record_.since = FormatUtcSeconds(UnixNowSeconds());
     record_.log = log;
@@ -143,6 +182,10 @@ class MountedTree {
     Json status = record_.ToJson();
     status["state"] = "mounted";
     status["vdis_open"] = store_->open_vdis();
+    const bool is_kept = channel_ != nullptr && channel_->is_open();
+    status["keeper_pid"] = is_kept ? Json(record_.keeper_pid) : Json(nullptr);
+    status["restarts"] = restarts_;
+    status["survives_kill"] = is_kept && session_ != nullptr && session_->survives_kill();
     return status;
   }
   std::string StatusText() { return JsonText(StatusJson()) + "\n"; }
@@ -162,6 +205,8 @@ class MountedTree {
   }
 
   std::string run_dir_;
+  KeeperChannel* channel_ = nullptr;
+  uint64_t restarts_ = 0;
   PosixFileSystem file_system_;
   MountRecord record_;
   std::unique_ptr<Store> store_;
@@ -184,7 +229,7 @@ Status Serve(const DaemonOptions& options, const std::function<void(const Status
   RaiseOpenFileLimit();
   LimitMemoryArenas();
   WarnOfStorage(options.store);
-  Result<std::unique_ptr<MountedTree>> tree = MountedTree::Mount(options, *self, *log);
+  Result<std::unique_ptr<MountedTree>> tree = MountedTree::Mount(options, *self, *log, Kept());
   if (!tree) {
     spdlog::error("{}", tree.error().what);
     return fail(tree.error());
@@ -204,6 +249,86 @@ Status Serve(const DaemonOptions& options, const std::function<void(const Status
   spdlog::info("ended");
   spdlog::shutdown();
   return {};
+}
+
+// --- serving for a keeper ------------------------------------------------------------------------
+
+// Ends without a trace in the store: what is open and what is not yet recorded is the next daemon's.
+[[noreturn]] void EndAtOnce(int status) {
+  spdlog::default_logger()->flush();  // other threads are still there, and may log
+  _exit(status);
+}
+
+int ServeWith(const DaemonStart& start, KeeperChannel& channel) {
+  const DaemonOptions& options = start.options;
+  StopSignals signals;  // before any thread, which all inherit what is blocked
+  const auto fail = [&](const Error& error) {
+    channel.Tell(Json{{"is", "failed"}, {"error", ToJson(error)}});
+    spdlog::error("{}", error.what);
+    return EXIT_FAILURE;
+  };
+  Result<HostIdentity> self = LoadHostIdentity(DefaultStateDir(), QUOIN_VERSION);
+  if (!self) return fail(self.error());
+  self->keeper = DescribeProcess(start.keeper_pid);
+  const Result<std::string> log =
+      StartLog(options.log, options.foreground, self->session.ToString());
+  if (!log) return fail(log.error());
+  RaiseOpenFileLimit();
+  LimitMemoryArenas();
+  for (const Status& readable :
+       {KeptSession::CheckLayout(start.session), KeptHeads::CheckLayout(start.heads)}) {
+    if (!readable) return fail(readable.error());
+  }
+  // The daemon before may still be at work; nothing is touched until it has ended.
+  channel.Tell(Json{{"is", "prepared"}, {"version", QUOIN_VERSION}});
+  if (!channel.WaitForGo()) return EXIT_FAILURE;
+  Kept kept;
+  kept.fuse_device = start.fuse_device;
+  kept.channel = &channel;
+  kept.restarts = start.restarts;
+  Result<std::unique_ptr<KeptSession>> session = KeptSession::Attach(start.session);
+  if (!session) return fail(session.error());
+  kept.session = std::move(*session);
+  Result<std::unique_ptr<KeptHeads>> heads = KeptHeads::Attach(start.heads);
+  if (!heads) return fail(heads.error());
+  kept.heads = std::move(*heads);
+  const bool goes_on = kept.session->is_mounted();
+  if (!goes_on) WarnOfStorage(options.store);
+  Result<std::unique_ptr<MountedTree>> tree = MountedTree::Mount(options, *self, *log, kept);
+  if (!tree) {
+    const int status = fail(tree.error());
+    if (goes_on) EndAtOnce(status);
+    return status;
+  }
+  spdlog::info("{} {} on {}, session {}, pid {}{}", goes_on ? "serving" : "mounted", options.store,
+               options.mount_point, self->session.ToString(), self->pid,
+               start.why.empty() ? "" : "; the daemon before " + start.why);
+  Json ready = (*tree)->record().ToJson();
+  ready["is"] = "ready";
+  ready["survives_kill"] = (*tree)->session().survives_kill();
+  channel.Tell(ready);
+  std::atomic<bool> leaves{false};
+  {
+    const StopSignals::Watch watch(signals, [&](int number) {
+      spdlog::info("stopping: {}", strsignal(number));
+      (*tree)->session().Stop();
+    });
+    const KeeperChannel::Watch orders(channel, [&] {
+      leaves = true;
+      (*tree)->session().Stop();
+    });
+    (*tree)->session().Wait();
+  }
+  if (leaves) {
+    spdlog::info("leaving {} to the next daemon", options.mount_point);
+    (*tree)->LeaveToNext();
+    EndAtOnce(kLeftToNext);
+  }
+  spdlog::info("unmounted {}; letting go", options.mount_point);
+  tree->reset();
+  spdlog::info("ended");
+  spdlog::shutdown();
+  return EXIT_SUCCESS;
 }
 
 // --- starting in the background ------------------------------------------------------------------
@@ -228,7 +353,8 @@ void SendReport(int pipe, const Status& status) {
     dup2(nowhere, standard);
   }
   close(nowhere);
-  const Status served = Serve(options, [&](const Status& status) { SendReport(pipe, status); });
+  const auto report = [&](const Status& status) { SendReport(pipe, status); };
+  const Status served = options.keeper ? KeepMount(options, report) : Serve(options, report);
   // Nothing of the parent's that was copied by the fork is flushed or destroyed twice.
   _exit(served ? EXIT_SUCCESS : EXIT_FAILURE);
 }
@@ -286,11 +412,35 @@ Status MountTree(const DaemonOptions& options) {
                             DefaultRunDir(), error.message()),
                 "run it as root, or name another folder by QUOIN_RUN_DIR");
   }
-  const Status mounted =
-      options.foreground ? Serve(options, [](const Status&) {}) : StartInBackground(options);
+  // A tree whose daemon is away answers nobody who looks at it.
+  if (const auto keeper = KeeperOfMount(DefaultRunDir(), options.mount_point);
+      keeper && IsThere(DescribeProcess(keeper->keeper_pid))) {
+    return Fail(ErrorCode::kBusy,
+                fmt::format("cannot mount on {}: a store is mounted there already",
+                            options.mount_point),
+                fmt::format("quoin unmount {}", options.mount_point));
+  }
+  const auto serve_here = [&]() -> Status {
+    const auto report = [](const Status&) {};
+    return options.keeper ? KeepMount(options, report) : Serve(options, report);
+  };
+  const Status mounted = options.foreground ? serve_here() : StartInBackground(options);
   if (mounted) return {};
   return Failure(
       InForm(mounted.error(), fmt::format("mount {} on {}", options.store, options.mount_point)));
+}
+
+int ServeForKeeper(const std::string& start) {
+  const Result<Json> json = ParseJsonObject(start, "the keeper's wish");
+  if (!json) return EXIT_FAILURE;
+  const DaemonStart wanted = DaemonStart::FromJson(*json);
+  for (const int descriptor :
+       {wanted.fuse_device, wanted.session, wanted.heads, wanted.channel}) {
+    if (descriptor < 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) return EXIT_FAILURE;
+  }
+  prctl(PR_SET_NAME, "quoin");  // a program that is executed by descriptor may be called by its number
+  KeeperChannel channel(wanted.channel, wanted.keeper_pid);
+  return ServeWith(wanted, channel);
 }
 
 }  // namespace quoin

@@ -156,11 +156,35 @@ void PrintLock(const Json& facts) {
               {"epoch", known ? CountOf(owner, "epoch") : ""}});
 }
 
+namespace {
+
+// What its users should know of how a mount stands a daemon's death; "" if all is well.
+std::string NoteOnMount(const Json& mount) {
+  const std::string state = TextOf(mount, "state");
+  if (state == "waiting") {
+    const std::string error = TextOf(mount, "last_error");
+    return fmt::format("its daemon cannot be started{}{}; all who use it wait for: quoin reload {}",
+                       error.empty() ? "" : ": ", error, TextOf(mount, "mountpoint"));
+  }
+  if (state != "mounted") return {};
+  if (mount.contains("keeper_pid") && mount["keeper_pid"].is_null()) {
+    return "it has no keeper: if its daemon dies, so does the mount";
+  }
+  if (mount.contains("survives_kill") && !FlagOf(mount, "survives_kill")) {
+    return "this kernel does not send requests again (from Linux 6.9): if its daemon is killed, those "
+           "under way are lost; reload is safe";
+  }
+  return {};
+}
+
+}  // namespace
+
 void PrintMountTable(const Json& list) {
   Table table({{"MOUNT"},
                {"STORE"},
                {"STATE"},
                {"PID", Table::Align::kRight},
+               {"KEEPER", Table::Align::kRight},
                {"OPEN VDIS", Table::Align::kRight},
                {"SINCE"},
                {"VERSION"}});
@@ -169,10 +193,14 @@ void PrintMountTable(const Json& list) {
       return mount.contains(key) && mount[key].is_number() ? CountOf(mount, key) : "-";
     };
     table.AddRow({TextOf(mount, "mountpoint"), OrDash(TextOf(mount, "store")),
-                  TextOf(mount, "state"), number("daemon_pid"), number("vdis_open"),
-                  TimeOf(mount, "since"), OrDash(TextOf(mount, "version"))});
+                  TextOf(mount, "state"), number("daemon_pid"), number("keeper_pid"),
+                  number("vdis_open"), TimeOf(mount, "since"), OrDash(TextOf(mount, "version"))});
   }
   table.Print();
+  for (const Json& mount : list) {
+    const std::string note = NoteOnMount(mount);
+    if (!note.empty()) fmt::print("{}: {}\n", TextOf(mount, "mountpoint"), note);
+  }
 }
 
 void PrintClusterTable(const Json& facts) {

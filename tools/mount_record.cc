@@ -44,6 +44,7 @@ Json MountRecord::ToJson() const {
               {"store_id", store_id},
               {"mountpoint", mount_point},
               {"daemon_pid", daemon_pid},
+              {"keeper_pid", keeper_pid == 0 ? Json(nullptr) : Json(keeper_pid)},
               {"session", session},
               {"version", version},
               {"since", since},
@@ -56,6 +57,7 @@ Result<MountRecord> MountRecord::FromJson(const Json& json, const std::string& s
   record.store_id = TextOf(json, "store_id");
   record.mount_point = TextOf(json, "mountpoint");
   record.daemon_pid = NumberOf(json, "daemon_pid");
+  record.keeper_pid = NumberOf(json, "keeper_pid");
   record.session = TextOf(json, "session");
   record.version = TextOf(json, "version");
   record.since = TextOf(json, "since");

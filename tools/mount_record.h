@@ -20,6 +20,7 @@ struct MountRecord {
   std::string store_id;
   std::string mount_point;  // absolute
   int64_t daemon_pid = 0;
+  int64_t keeper_pid = 0;  // 0: it has none
   std::string version;
   std::string since;  // UTC
   std::string log;    // "" if it logs to its terminal

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "metadata/host.h"
 #include "metadata/names.h"
@@ -10,6 +12,7 @@
 #include "metadata/superblock.h"
 #include "metadata/writer_lock.h"
 #include "tools/control_client.h"
+#include "tools/keeper_record.h"
 #include "tools/store_operations.h"
 
 namespace quoin {
@@ -21,6 +24,10 @@ std::chrono::milliseconds PatienceFor(const std::string& verb) {
   return verb == "seal" || verb == "import" || verb == "scrub" ? kDataPatience : kWorkPatience;
 }
 
+// A daemon that has just died is started again in less.
+constexpr std::chrono::seconds kRestartPatience{10};
+constexpr std::chrono::milliseconds kLookEvery{20};
+
 }  // namespace
 
 StoreClient::StoreClient(std::string root, ProgressSink progress)
@@ -29,17 +36,38 @@ StoreClient::StoreClient(std::string root, ProgressSink progress)
 Result<Json> StoreClient::Run(const StoreRequest& request) {
   Result<Superblock> superblock = ReadSuperblock(file_system_, root_);
   if (!superblock) return Failure(InForm(superblock.error(), "use the store " + root_));
-  mounts_ = ReadMountRecords(run_dir_);
-  std::erase_if(mounts_, [id = superblock->store_id.ToString()](const MountRecord& mount) {
-    return mount.store_id != id;
-  });
+  FindMounts(superblock->store_id.ToString());
   PutOwnerFirst(request);
   Result<StoreAnswer> answer = AskMounts(request);
+  const auto deadline = std::chrono::steady_clock::now() + kRestartPatience;
+  while (!answer && answer.error().code == ErrorCode::kNotFound &&
+         IsBeingStarted(superblock->store_id.ToString()) &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kLookEvery);
+    FindMounts(superblock->store_id.ToString());
+    answer = AskMounts(request);
+  }
   if (!answer && answer.error().code == ErrorCode::kNotFound) answer = RunHere(request);
   if (!answer) return Failure(InForm(answer.error(), "open the store " + root_));
   StoreAnswer final_answer = AskOwner(request, std::move(*answer));
   if (final_answer.error) return Failure(*final_answer.error);
   return std::move(final_answer.result);
+}
+
+void StoreClient::FindMounts(const std::string& store_id) {
+  mounts_ = ReadMountRecords(run_dir_);
+  std::erase_if(mounts_, [&](const MountRecord& mount) { return mount.store_id != store_id; });
+}
+
+bool StoreClient::IsBeingStarted(const std::string& store_id) const {
+  for (const KeeperRecord& keeper : ReadKeeperRecords(run_dir_)) {
+    if (keeper.store_id != store_id) continue;
+    const Result<Json> answer =
+        AskKeeper(run_dir_, keeper, Json{{"verb", "status"}}, kStatusPatience);
+    const auto result = answer ? answer->find("result") : Json::const_iterator();
+    if (answer && result != answer->end() && TextOf(*result, "state") != "waiting") return true;
+  }
+  return false;
 }
 
 void StoreClient::PutOwnerFirst(const StoreRequest& request) {

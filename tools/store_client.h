@@ -22,6 +22,9 @@ class StoreClient {
   Result<Json> Run(const StoreRequest& request);
 
  private:
+  void FindMounts(const std::string& store_id);
+  // A keeper of this host is about to start the daemon of a mount of the store again.
+  bool IsBeingStarted(const std::string& store_id) const;
   // The daemon that owns the VDI asked about is asked first: no other would get it from it.
   void PutOwnerFirst(const StoreRequest& request);
   // kNotFound if no daemon of this host has the store mounted.

@@ -19,6 +19,7 @@
 
 #include "blockstore/base/atomic_file.h"
 #include "metadata/host.h"
+#include "tools/keeper_record.h"
 #include "tools/local_socket.h"
 #include "tools/mount_record.h"
 #include "tools/target.h"
@@ -158,8 +159,10 @@ Status UnmountTree(const std::string& mount) {
                 "quoin status lists the mounted trees");
   }
   const std::optional<MountRecord> record = RecordOf(mount_point);
-  std::optional<WatchedProcess> daemon;
+  const std::optional<KeeperRecord> kept = KeeperOfMount(DefaultRunDir(), mount_point);
+  std::optional<WatchedProcess> daemon, keeper;
   if (record) daemon.emplace(static_cast<pid_t>(record->daemon_pid));
+  if (kept) keeper.emplace(static_cast<pid_t>(kept->keeper_pid));
   const Status detached = Detach(mount_point);
   if (!detached) {
     Error error = detached.error();
@@ -168,7 +171,15 @@ Status UnmountTree(const std::string& mount) {
     }
     return Failure(std::move(error));
   }
-  if (!daemon || daemon->WaitForEnd(kLetGoPatience)) return {};
+  const bool has_let_go = (!daemon || daemon->WaitForEnd(kLetGoPatience)) &&
+                          (!keeper || keeper->WaitForEnd(kLetGoPatience));
+  if (has_let_go) return {};
+  if (!record) {
+    return Fail(ErrorCode::kBusy,
+                fmt::format("cannot see the end of the keeper (pid {}): {} is unmounted, but it has not "
+                            "ended for {} seconds",
+                            kept->keeper_pid, mount_point, kLetGoPatience.count()));
+  }
   return Fail(ErrorCode::kBusy,
               fmt::format("cannot see the end of the daemon (pid {}): {} is unmounted, but it has "
                           "not let go of its VDIs for {} seconds",

@@ -12,8 +12,12 @@
 #include "metadata/host.h"
 #include "tools/control_client.h"
 #include "tools/daemon.h"
+#include "tools/daemon_start.h"
 #include "tools/facts_text.h"
+#include "tools/keeper.h"
+#include "tools/keeper_record.h"
 #include "tools/probe_processes.h"
+#include "tools/reload.h"
 #include "tools/storage_advice.h"
 #include "tools/store_operations.h"
 #include "tools/target.h"
@@ -34,6 +38,27 @@ std::optional<Json> StatusOf(const std::string& run_dir, const MountRecord& reco
   }
   Json status = record.ToJson();
   status["state"] = "not answering";
+  status["vdis_open"] = nullptr;
+  return status;
+}
+
+// What the keeper of a mount says of it while no daemon does; nothing if it is gone too.
+std::optional<Json> StatusOf(const std::string& run_dir, const KeeperRecord& keeper) {
+  const Result<Json> answer =
+      AskKeeper(run_dir, keeper, Json{{"verb", "status"}}, kStatusPatience);
+  if (!answer || !answer->contains("result")) return std::nullopt;
+  const Json& told = (*answer)["result"];
+  Json status{{"store", keeper.store}, {"store_id", keeper.store_id}};
+  status["mountpoint"] = keeper.mount_point;
+  for (const char* key : {"daemon_pid", "keeper_pid"}) status[key] = told.value(key, Json(nullptr));
+  status["session"] = nullptr;
+  status["version"] = told.value("version", Json(nullptr));
+  status["since"] = nullptr;
+  for (const char* key : {"log", "state", "restarts", "last_end", "last_error"}) {
+    status[key] = told.value(key, Json(nullptr));
+  }
+  // A daemon that has just come up, and that had no record yet when those were read.
+  if (TextOf(status, "state") == "mounted") status["state"] = "restarting";
   status["vdis_open"] = nullptr;
   return status;
 }
@@ -61,11 +86,24 @@ Json AllStatus() {
     list.push_back(*status);
     std::erase(unrecorded, record.mount_point);
   }
+  for (const KeeperRecord& keeper : ReadKeeperRecords(run_dir)) {
+    if (std::erase(unrecorded, keeper.mount_point) == 0) {  // its daemon has answered, or it has gone
+      if (DescribeProcess(keeper.keeper_pid).empty()) RemoveKeeperRecord(run_dir, keeper.id);
+      continue;
+    }
+    const std::optional<Json> status = StatusOf(run_dir, keeper);
+    if (status) {
+      list.push_back(*status);
+    } else {
+      unrecorded.push_back(keeper.mount_point);
+    }
+  }
   for (const std::string& mount_point : unrecorded) {
     list.push_back(Json{{"store", nullptr},
                         {"store_id", nullptr},
                         {"mountpoint", mount_point},
                         {"daemon_pid", nullptr},
+                        {"keeper_pid", nullptr},
                         {"session", nullptr},
                         {"version", nullptr},
                         {"since", nullptr},
@@ -160,6 +198,31 @@ int Unmount(const std::string& mount) {
   return unmounted ? kDone : Report(unmounted.error(), kFailed);
 }
 
+int Reload(const Invocation& invocation, const std::string& mount) {
+  const Result<Json> reloaded = ReloadMount(mount);
+  if (!reloaded) return Report(reloaded.error(), kFailed);
+  if (invocation.json) {
+    PrintJson(*reloaded);
+    return kDone;
+  }
+  const std::string before = TextOf(*reloaded, "version_before", "none");
+  fmt::print("{} is served by version {} (pid {}); before: {}\n", MountPointPath(mount),
+             TextOf(*reloaded, "version"), NumberOf(*reloaded, "daemon_pid"), before);
+  return kDone;
+}
+
+// Not for people: what a keeper executes.
+void AddKeeperVerbs(CLI::App& app, Invocation& invocation) {
+  const auto text = std::make_shared<std::string>();
+  const auto add = [&](const char* name, int (*run)(const std::string&)) {
+    CLI::App* const verb = app.add_subcommand(name, "For the keeper of a mount")->group("");
+    verb->add_option("TEXT", *text)->required();
+    SetAction(*verb, invocation, [text, run] { return run(*text); });
+  };
+  add(kServeVerb, ServeForKeeper);
+  add(kKeepVerb, ContinueKeeping);
+}
+
 constexpr unsigned kMaxThreads = 1024;
 constexpr unsigned kMaxOwnershipWaitSeconds = 3600;
 // A tenth of the lease is what a storage may take to show one host's change to another.
@@ -208,6 +271,8 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
       ->add_option("--seal-after", *seal_seconds,
                    "Seconds after a VDI's newest snapshot until it is moved into packs")
       ->type_name("SECONDS");
+  mount->add_flag("!--no-keeper", options->keeper,
+                  "Serve without a keeper: a daemon that dies takes the mount with it");
   mount->add_flag("!--no-sealing", options->seals, "Move nothing into packs unless asked to");
   mount->add_option("--cache", *cache_mebibytes, "Memory for what is read from packs, in MiB")
       ->type_name("MIB")
@@ -226,6 +291,15 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
       AddVerb(app, invocation, "unmount", "Unmount a tree; returns when its daemon has let go");
   unmount->add_option("MOUNT", *mount_point, "The mount point")->required();
   SetAction(*unmount, invocation, [mount_point] { return Unmount(*mount_point); });
+
+  CLI::App* reload = AddVerb(
+      app, invocation, "reload",
+      "Replace a tree's daemon by the quoin that is installed now; guests keep running");
+  reload->add_option("MOUNT", *mount_point, "The mount point")->required();
+  AddJsonOption(*reload, invocation);
+  SetAction(*reload, invocation,
+            [&invocation, mount_point] { return Reload(invocation, *mount_point); });
+  AddKeeperVerbs(app, invocation);
 
   CLI::App* status = AddVerb(app, invocation, "status", "Show the trees mounted on this host");
   status->add_option("MOUNT", *mount_point, "Only this one");

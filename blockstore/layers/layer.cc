@@ -42,9 +42,10 @@ uint64_t Layer::SegmentSizeOf(uint64_t segment, uint64_t layer_bytes) const {
 }
 
 Result<std::unique_ptr<Layer>> Layer::Create(FileSystem& file_system, Location location,
-                                             uint64_t size_bytes) {
+                                             uint64_t size_bytes,
+                                             std::unique_ptr<OwnershipSet> ownership) {
   std::unique_ptr<Layer> layer(new Layer(file_system, std::move(location), size_bytes,
-                                         std::make_unique<OwnershipSet>(), Role::kHead));
+                                         std::move(ownership), Role::kHead));
   QUOIN_ASSIGN(std::unique_ptr<File> file, layer->CreateSegment(0));
   MutexLock lock(layer->segments_mutex_);
   layer->open_segments_[0].store(file.get(), std::memory_order_release);
@@ -208,6 +209,7 @@ Status Layer::Resize(uint64_t size_bytes) {
     QUOIN_TRY(segments_[segment]->Truncate(SegmentSizeOf(segment, size_bytes)));
   }
   size_bytes_.store(size_bytes, std::memory_order_release);
+  if (KeptHead* const kept = ownership_->kept()) kept->NoteSize(size_bytes);
   return {};
 }
 

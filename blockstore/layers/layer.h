@@ -37,9 +37,10 @@ class Layer {
   enum class Role { kHead, kHeadForReading, kFrozen };
 
   // Makes the first file of a new, empty layer and opens it for writing. kExists if it is there.
-  // Durable once the folder is synced (Sync does).
-  static Result<std::unique_ptr<Layer>> Create(FileSystem& file_system, Location location,
-                                               uint64_t size_bytes);
+  // Durable once the folder is synced (Sync does). `ownership` is empty.
+  static Result<std::unique_ptr<Layer>> Create(
+      FileSystem& file_system, Location location, uint64_t size_bytes,
+      std::unique_ptr<OwnershipSet> ownership = std::make_unique<OwnershipSet>());
 
   // Opens an existing layer. kCorrupt if a file is missing or ends before its last data block.
   static Result<std::unique_ptr<Layer>> Open(FileSystem& file_system, Location location,

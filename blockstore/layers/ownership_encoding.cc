@@ -76,6 +76,7 @@ Status OwnershipSet::LoadRegion(uint32_t region, std::string_view runs) {
                      [this](uint64_t at, uint64_t count, BlockState state) { Set(at, count, state); }));
   Node& node = *NodeFor(region);
   node.dirty[region % kNodeRegions / 64].fetch_and(~(uint64_t{1} << (region % 64)));
+  if (KeptRegion* const kept = KeptRegionOf(node, region)) kept->recorded.store(kept->begun.load());
   return {};
 }
 

@@ -16,10 +16,28 @@ constexpr uint64_t WordMask(uint64_t first, uint64_t count) {
   return (count == 32 ? ~uint64_t{0} : (uint64_t{1} << (2 * count)) - 1) << (2 * first);
 }
 
+// One change of a kept region: counted before its first store and after its last, so that a change that
+// the process did not live to finish is told from none.
+class KeptChange {
+ public:
+  explicit KeptChange(KeptRegion* region) : region_(region) {
+    if (region_ != nullptr) region_->begun.fetch_add(1, std::memory_order_acq_rel);
+  }
+  ~KeptChange() {
+    if (region_ != nullptr) region_->done.fetch_add(1, std::memory_order_acq_rel);
+  }
+  KeptChange(const KeptChange&) = delete;
+  KeptChange& operator=(const KeptChange&) = delete;
+
+ private:
+  KeptRegion* const region_;
+};
+
 }  // namespace
 
-OwnershipSet::OwnershipSet() {
+OwnershipSet::OwnershipSet(std::unique_ptr<KeptHead> kept) : kept_(std::move(kept)) {
   for (auto& node : nodes_) node.store(nullptr, std::memory_order_relaxed);
+  if (kept_ != nullptr && kept_->is_live()) LoadKept();
 }
 
 OwnershipSet::~OwnershipSet() {
@@ -28,7 +46,7 @@ OwnershipSet::~OwnershipSet() {
     if (node == nullptr) continue;
     for (auto& leaf_slot : node->leaves) {
       Leaf* leaf = leaf_slot.load(std::memory_order_relaxed);
-      if (!IsUniform(leaf)) delete leaf;
+      if (!IsUniform(leaf) && node->kept == nullptr) delete leaf;
     }
     delete node;
   }
@@ -40,6 +58,9 @@ namespace {
 const char zero_mark_address = 0;
 }
 static const void* ZeroMark() { return &zero_mark_address; }
+static OwnershipLeaf* ZeroLeaf() {
+  return static_cast<OwnershipLeaf*>(const_cast<void*>(ZeroMark()));
+}
 
 bool OwnershipSet::IsUniform(const Leaf* leaf) {
   return leaf == nullptr || static_cast<const void*>(leaf) == ZeroMark();
@@ -50,6 +71,7 @@ OwnershipSet::Node* OwnershipSet::NodeFor(uint64_t region) {
   Node* node = slot.load(std::memory_order_acquire);
   if (node != nullptr) return node;
   auto fresh = std::make_unique<Node>();  // value-initialised: all null and clean
+  if (kept_ != nullptr) fresh->kept = kept_->NodeAt(region / kNodeRegions);
   if (slot.compare_exchange_strong(node, fresh.get(), std::memory_order_acq_rel)) {
     return fresh.release();
   }
@@ -65,6 +87,17 @@ const OwnershipSet::Leaf* OwnershipSet::LeafFor(uint64_t region) const {
 OwnershipSet::Leaf* OwnershipSet::MutableLeaf(Node& node, uint64_t region) {
   std::atomic<Leaf*>& slot = node.leaves[region % kNodeRegions];
   Leaf* leaf = slot.load(std::memory_order_acquire);
+  if (IsUniform(leaf) && node.kept != nullptr) {
+    MutexLock lock(kept_mutex_);
+    leaf = slot.load(std::memory_order_acquire);
+    if (!IsUniform(leaf)) return leaf;
+    Leaf& fresh = node.kept->leaves[region % kNodeRegions];
+    const uint64_t fill = leaf == nullptr ? 0 : Fill(BlockState::kZero);
+    for (auto& word : fresh.words) word.store(fill, std::memory_order_relaxed);
+    node.kept->regions[region % kNodeRegions].form.store(KeptRegion::kLeaf);
+    slot.store(&fresh, std::memory_order_release);
+    return &fresh;
+  }
   while (IsUniform(leaf)) {
     auto fresh = std::make_unique<Leaf>();
     if (leaf != nullptr) {
@@ -154,6 +187,7 @@ void OwnershipSet::SetInRegion(uint64_t region, uint64_t first, uint64_t count, 
       IsUniform(present) &&
       state == (present == nullptr ? BlockState::kAbsent : BlockState::kZero);
   if (uniform_already) return;
+  const KeptChange change(KeptRegionOf(node, region));
   Leaf* leaf = MutableLeaf(node, region);
   uint64_t at = first;
   const uint64_t end = first + count;
@@ -181,15 +215,31 @@ void OwnershipSet::FillRegion(uint64_t region, BlockState state) {
   Leaf* leaf = slot.load(std::memory_order_acquire);
   if (IsUniform(leaf)) {
     const bool zero = state == BlockState::kZero;
-    Leaf* mark = zero ? static_cast<Leaf*>(const_cast<void*>(ZeroMark())) : nullptr;
-    if (leaf == mark) return;
-    if (slot.compare_exchange_strong(leaf, mark, std::memory_order_acq_rel)) {
+    if (leaf == (zero ? ZeroLeaf() : nullptr)) return;
+    const KeptChange change(KeptRegionOf(node, region));
+    if (FillUniform(node, region, state)) {
       owned_blocks_.fetch_add(zero ? kRegionBlocks : -kRegionBlocks, std::memory_order_relaxed);
       MarkRegionDirty(node, region);
       return;
     }
   }
   SetInRegion(region, 0, kRegionBlocks, state);
+}
+
+// False if the region has a leaf by now.
+bool OwnershipSet::FillUniform(Node& node, uint64_t region, BlockState state) {
+  std::atomic<Leaf*>& slot = node.leaves[region % kNodeRegions];
+  Leaf* const mark = state == BlockState::kZero ? ZeroLeaf() : nullptr;
+  Leaf* leaf = slot.load(std::memory_order_acquire);
+  if (node.kept == nullptr) {
+    return IsUniform(leaf) && slot.compare_exchange_strong(leaf, mark, std::memory_order_acq_rel);
+  }
+  MutexLock lock(kept_mutex_);
+  if (!IsUniform(slot.load(std::memory_order_acquire))) return false;
+  node.kept->regions[region % kNodeRegions].form.store(
+      state == BlockState::kZero ? KeptRegion::kAllZero : KeptRegion::kAllAbsent);
+  slot.store(mark, std::memory_order_release);
+  return true;
 }
 
 void OwnershipSet::Set(uint64_t first, uint64_t count, BlockState state) {
@@ -224,7 +274,8 @@ std::vector<RegionRecord> OwnershipSet::TakeDirty(size_t limit) {
       for (; bits != 0 && records.size() < limit; bits &= bits - 1) {
         const uint64_t region =
             n * kNodeRegions + w * 64 + static_cast<uint64_t>(std::countr_zero(bits));
-        records.push_back({static_cast<uint32_t>(region), EncodeRegion(region)});
+        const std::optional<uint32_t> changes = ChangesOf(*node, region);
+        records.push_back({static_cast<uint32_t>(region), EncodeRegion(region), changes});
       }
       if (records.size() < limit) continue;
       // Back in the order of MarkRegionDirty; what comes after has kept its marks.
@@ -235,6 +286,52 @@ std::vector<RegionRecord> OwnershipSet::TakeDirty(size_t limit) {
     }
   }
   return records;
+}
+
+// Nothing if one is just being made: then it cannot be said whether what is read now has it. `done` is read
+// first: if `begun` is no more, none was under way in between.
+std::optional<uint32_t> OwnershipSet::ChangesOf(const Node& node, uint64_t region) {
+  const KeptRegion* const kept = KeptRegionOf(node, region);
+  if (kept == nullptr) return std::nullopt;
+  const uint32_t done = kept->done.load(std::memory_order_acquire);
+  if (kept->begun.load(std::memory_order_acquire) != done) return std::nullopt;
+  return done;
+}
+
+void OwnershipSet::NoteRecorded(const std::vector<RegionRecord>& records) {
+  for (const RegionRecord& record : records) {
+    KeptRegion* const kept = KeptRegionOf(*NodeFor(record.region), record.region);
+    if (kept != nullptr && record.changes) kept->recorded.store(*record.changes);
+  }
+}
+
+// What another process left.
+void OwnershipSet::LoadKept() {
+  for (uint64_t n = 0; n < kNodes; ++n) {
+    if (!kept_->HasNode(n)) continue;
+    Node& node = *NodeFor(n * kNodeRegions);
+    if (node.kept == nullptr) continue;
+    for (uint64_t i = 0; i < kNodeRegions; ++i) {
+      KeptRegion& region = node.kept->regions[i];
+      switch (region.form.load()) {
+        case KeptRegion::kLeaf: {
+          Leaf& leaf = node.kept->leaves[i];
+          for (const auto& word : leaf.words) CountChange(0, word.load(std::memory_order_relaxed));
+          node.leaves[i].store(&leaf, std::memory_order_release);
+          break;
+        }
+        case KeptRegion::kAllZero:
+          owned_blocks_.fetch_add(kRegionBlocks, std::memory_order_relaxed);
+          node.leaves[i].store(ZeroLeaf(), std::memory_order_release);
+          break;
+        default:
+          break;
+      }
+      const uint32_t begun = region.begun.load();
+      region.done.store(begun);
+      if (region.recorded.load() != begun) MarkRegionDirty(node, n * kNodeRegions + i);
+    }
+  }
 }
 
 void OwnershipSet::MarkDirty(const std::vector<RegionRecord>& records) {

@@ -6,7 +6,8 @@
 // compare-and-swap, so that a block never shows a state it was not given. Changes to one block
 // that race are ordered by the caller (RangeLock); different blocks never disturb each other.
 // Every change also marks its region dirty: TakeDirty hands out what must be recorded by the next
-// flush. Memory: 1 KiB for each region that has both owned and other blocks.
+// flush. Memory: 1 KiB for each region that has both owned and other blocks; of a daemon's heads it is
+// memory that outlives the process (kept_heads.h).
 #pragma once
 
 #include <array>
@@ -15,12 +16,15 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "blockstore/base/block.h"
 #include "blockstore/base/error.h"
+#include "blockstore/base/mutex.h"
+#include "blockstore/layers/kept_heads.h"
 
 namespace quoin {
 
@@ -40,11 +44,15 @@ struct BlockRun {
 struct RegionRecord {
   uint32_t region = 0;
   std::string runs;  // EncodeRegion's form; empty if every block is absent
+  // Of a set that is kept: how many changes of the region are in this, if it can be said.
+  std::optional<uint32_t> changes = {};
 };
 
 class OwnershipSet {
  public:
-  OwnershipSet();
+  // Lives in `kept`, if that is not null; with all that is in it, if that is live: what was not recorded
+  // is dirty.
+  explicit OwnershipSet(std::unique_ptr<KeptHead> kept = nullptr);
   ~OwnershipSet();
   OwnershipSet(const OwnershipSet&) = delete;
   OwnershipSet& operator=(const OwnershipSet&) = delete;
@@ -69,10 +77,15 @@ class OwnershipSet {
   std::vector<RegionRecord> TakeDirty(size_t limit = std::numeric_limits<size_t>::max());
   // Puts regions back that could not be recorded.
   void MarkDirty(const std::vector<RegionRecord>& records);
+  // What TakeDirty handed out is durable.
+  void NoteRecorded(const std::vector<RegionRecord>& records);
   bool has_dirty() const { return any_dirty_.load(std::memory_order_acquire); }
 
   // Loads one recorded region; not dirty afterwards. kCorrupt for what EncodeRegion cannot make.
   Status LoadRegion(uint32_t region, std::string_view runs);
+
+  // What the set lives in, or null.
+  KeptHead* kept() const { return kept_.get(); }
 
   // The whole set as one file's content (format in blockstore/README.md), and back.
   std::string Encode() const;
@@ -88,25 +101,34 @@ class OwnershipSet {
   static constexpr uint64_t kNodeRegions = 4096;
   static constexpr uint64_t kNodes = kMaxVdiRegions / kNodeRegions;
 
-  struct Leaf {
-    std::array<std::atomic<uint64_t>, kLeafWords> words;
-  };
+  static_assert(kNodeRegions == KeptNode::kRegions);
+
+  using Leaf = OwnershipLeaf;
   struct Node {
+    KeptNode* kept;  // where its leaves are; null: allocated each
     std::array<std::atomic<Leaf*>, kNodeRegions> leaves;
     std::array<std::atomic<uint64_t>, kNodeRegions / 64> dirty;
     std::atomic<bool> any_dirty;
   };
 
   static bool IsUniform(const Leaf* leaf);
+  static KeptRegion* KeptRegionOf(const Node& node, uint64_t region) {
+    return node.kept == nullptr ? nullptr : &node.kept->regions[region % kNodeRegions];
+  }
+  static std::optional<uint32_t> ChangesOf(const Node& node, uint64_t region);
   Node* NodeFor(uint64_t region);
   const Leaf* LeafFor(uint64_t region) const;
   Leaf* MutableLeaf(Node& node, uint64_t region);
   void SetInRegion(uint64_t region, uint64_t first, uint64_t count, BlockState state);
   void FillRegion(uint64_t region, BlockState state);
+  bool FillUniform(Node& node, uint64_t region, BlockState state);
+  void LoadKept();
   void MarkRegionDirty(Node& node, uint64_t region);
   void CountChange(uint64_t old_word, uint64_t new_word);
   std::string EncodeRegion(uint64_t region) const;
 
+  const std::unique_ptr<KeptHead> kept_;
+  Mutex kept_mutex_{LockRank::kLeaf};  // a kept region changes its form
   std::array<std::atomic<Node*>, kNodes> nodes_;
   std::atomic<uint64_t> data_blocks_{0};
   std::atomic<uint64_t> owned_blocks_{0};

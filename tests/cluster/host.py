@@ -154,8 +154,9 @@ class Host:
         if options is None:
             options = self.cluster.mount_options
         self.run("umount", "--lazy", self.mount, allowed=range(256))
-        command = self.command_line(self.cluster.quoin, "mount", "--foreground", self.store,
-                                    self.mount, *options)
+        # Without a keeper the daemon is this very process, and its death is a host's.
+        command = self.command_line(self.cluster.quoin, "mount", "--foreground", "--no-keeper",
+                                    self.store, self.mount, *options)
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=log)

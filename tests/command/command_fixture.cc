@@ -19,6 +19,7 @@
 #include "snapshots/vdi.h"
 #include "tests/support/bytes.h"
 #include "tests/support/result_matchers.h"
+#include "tools/keeper_record.h"
 #include "tools/mount_record.h"
 
 namespace quoin {
@@ -96,7 +97,14 @@ CommandTest::CommandTest() {
 }
 
 CommandTest::~CommandTest() {
-  // What a failed test left: mounts below the folder, and their daemons.
+  // What a failed test left: keepers, mounts below the folder, and their daemons.
+  for (const KeeperRecord& keeper : ReadKeeperRecords(run_dir())) {
+    const auto pid = static_cast<pid_t>(keeper.keeper_pid);
+    if (ReadFile("/proc/" + std::to_string(pid) + "/comm") != "quoin-keeper\n") continue;
+    kill(pid, SIGTERM);  // it takes its daemon along
+    for (int i = 0; i < 100 && kill(pid, 0) == 0; ++i) usleep(50'000);
+    kill(pid, SIGKILL);
+  }
   const std::vector<MountRecord> records = ReadMountRecords(run_dir());
   for (const std::string& tree : MountedTrees()) {
     if (IsWithin(tree, folder_.path())) umount2(tree.c_str(), MNT_DETACH);

@@ -85,7 +85,19 @@ void MountedStore::BecomeItsHost() const {
     return ::testing::AssertionFailure() << "status.json does not name the daemon";
   }
   daemon_ = status["daemon_pid"].get<pid_t>();
+  keeper_ = status["keeper_pid"].is_number() ? status["keeper_pid"].get<pid_t>() : 0;
   return ::testing::AssertionSuccess();
+}
+
+pid_t MountedStore::present_daemon() const {
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "run")) {
+    if (entry.path().extension() != ".json") continue;
+    const auto record = nlohmann::json::parse(ReadWhole(entry.path().string()), nullptr, false);
+    if (!record.is_object() || !record.contains("daemon_pid")) continue;
+    const auto pid = record["daemon_pid"].get<pid_t>();
+    if (IsAlive(pid)) return pid;
+  }
+  return 0;
 }
 
 ::testing::AssertionResult MountedStore::Unmount() {
@@ -95,7 +107,10 @@ void MountedStore::BecomeItsHost() const {
   if (!HasGone(daemon_)) {
     return ::testing::AssertionFailure() << "the daemon is still there after quoin unmount";
   }
-  daemon_ = 0;
+  if (keeper_ != 0 && !HasGone(keeper_)) {
+    return ::testing::AssertionFailure() << "the keeper is still there after quoin unmount";
+  }
+  daemon_ = keeper_ = 0;
   return ::testing::AssertionSuccess();
 }
 
@@ -105,9 +120,14 @@ void MountedStore::BecomeItsHost() const {
 }
 
 ::testing::AssertionResult MountedStore::Crash() {
+  // The keeper first, which would start another one.
+  if (keeper_ != 0) kill(keeper_, SIGKILL);
+  if (keeper_ != 0 && !HasGone(keeper_)) {
+    return ::testing::AssertionFailure() << "the keeper survived SIGKILL";
+  }
   kill(daemon_, SIGKILL);
   if (!HasGone(daemon_)) return ::testing::AssertionFailure() << "the daemon survived SIGKILL";
-  daemon_ = 0;
+  daemon_ = keeper_ = 0;
   if (umount2(mount().c_str(), MNT_DETACH) != 0) {
     return ::testing::AssertionFailure() << "cannot take the dead mount away: errno " << errno;
   }
@@ -126,7 +146,9 @@ void MountedStore::UnmountByForce() {
   for (int i = 0; i < kMaxForcedUnmounts; ++i) {
     if (umount2(mount().c_str(), MNT_DETACH) != 0) break;
   }
+  if (keeper_ != 0 && !HasGone(keeper_)) kill(keeper_, SIGKILL);
   if (daemon_ != 0 && !HasGone(daemon_)) kill(daemon_, SIGKILL);
+  if (const pid_t last = present_daemon()) kill(last, SIGKILL);
 }
 
 Outcome MountedStore::Quoin(std::vector<std::string> words) const {

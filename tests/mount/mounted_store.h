@@ -35,7 +35,7 @@ class MountedStore {
   ::testing::AssertionResult Mount(const std::vector<std::string>& options = {});
   ::testing::AssertionResult Unmount();
   ::testing::AssertionResult Remount();
-  // The daemon dies by SIGKILL; the dead mount is taken away.
+  // The keeper and the daemon die by SIGKILL; the dead mount is taken away.
   ::testing::AssertionResult Crash();
 
   // "quoin --store STORE <words>"
@@ -50,7 +50,10 @@ class MountedStore {
   }
   std::string snapshots(const std::string& vdi) const { return mount() + "/snapshots/" + vdi; }
   std::string control(const std::string& name) const { return mount() + "/.quoin/" + name; }
-  pid_t daemon() const { return daemon_; }
+  pid_t daemon() const { return daemon_; }  // the one that has mounted
+  pid_t keeper() const { return keeper_; }
+  // The one that serves now, or 0; what its record says, without a look at the tree.
+  pid_t present_daemon() const;
   uint64_t StoreBytes() const;  // space that the store takes on its disk
 
  private:
@@ -61,6 +64,7 @@ class MountedStore {
   TemporaryDirectory folder_;
   std::string store_;
   pid_t daemon_ = 0;
+  pid_t keeper_ = 0;
 };
 
 // A test with a store of its own, mounted.
