@@ -139,16 +139,18 @@ Status Session::State::TakeOver(int fuse_device) {
   QUOIN_TRY(AttachLibfuse(fuse_device));
   QUOIN_TRY(operations.init_exchange().Replay(session.get()));
   QUOIN_TRY(operations.Resume());
+  // Before anything is read: what a worker has under way would come a second time as well.
+  if (operations.init_exchange().kernel_sends_again()) {
+    QUOIN_TRY(AskForUnanswered(fuse_device));
+  } else {
+    spdlog::warn("this kernel does not send requests again: those that the daemon before had not "
+                 "answered are lost, and whoever waits for them waits until the tree is unmounted");
+  }
   operations.SetSession(session.get());
   workers = std::make_unique<WorkerPool>(session.get(), threads);
   workers->Start();
   operations.FinishResuming();
-  if (!operations.init_exchange().kernel_sends_again()) {
-    spdlog::warn("this kernel does not send requests again: those that the daemon before had not "
-                 "answered are lost, and whoever waits for them waits until the tree is unmounted");
-    return {};
-  }
-  return AskForUnanswered(fuse_device);
+  return {};
 }
 
 Status Session::State::Mount(const std::string& store_root, int fuse_device) {
