@@ -130,11 +130,11 @@ void Operations::CreateNow(Request request, const Node& parent, const std::strin
                            mode_t mode, int flags) {
   if (FileHandle* const offered = open_files_.TakeOffered(request.unique())) {
     // Its node has the reference already that goes with the answer.
-    Result<struct stat> attributes = tree_.Attributes(*offered->node);
-    if (!attributes) return request.Refuse(attributes.error());
-    attributes->st_ino = offered->node->number;
+    Result<Found> found = tree_.Describe(*offered->node);
+    if (!found) return request.Refuse(found.error());
+    found->attributes.st_ino = offered->node->number;
     return AnswerCreated(std::move(request),
-                         Entry{offered->node->number, *attributes, kNameSeconds, 0}, *offered);
+                         Entry{offered->node->number, found->attributes, kNameSeconds, 0}, *offered);
   }
   const BegunRequest begun(kept_, request.unique(), std::nullopt);
   const Result<Found> made = MakeFile(parent, name, mode, request);
