@@ -68,20 +68,39 @@ void OpenFiles::SetAt(uint64_t number, FileHandle* handle) {
 }
 
 Status OpenFiles::Close(FileHandle* handle) {
-  std::unique_ptr<FileHandle> owned;
-  const uint64_t number = handle->node->number;
+  std::unique_ptr<FileHandle> taken;
   {
     MutexLock lock(mutex_);
-    const auto found = handles_.find(handle);
-    if (found == handles_.end()) return {};
-    owned = std::move(found->second);
-    handles_.erase(found);
-    SetAt(owned->number, nullptr);
-    std::erase_if(offered_, [&](const auto& offer) { return offer.second == handle; });
-    OfNode& of_node = nodes_[number];
-    std::erase(of_node.open, handle);
-    ++of_node.closing;
+    taken = Take(handle);
   }
+  return taken == nullptr ? Status() : End(std::move(taken));
+}
+
+Status OpenFiles::CloseNumber(uint64_t number) {
+  std::unique_ptr<FileHandle> taken;
+  {
+    MutexLock lock(mutex_);
+    taken = Take(Find(number));
+  }
+  return taken == nullptr ? Status() : End(std::move(taken));
+}
+
+std::unique_ptr<FileHandle> OpenFiles::Take(FileHandle* handle) {
+  const auto found = handles_.find(handle);
+  if (found == handles_.end()) return nullptr;
+  std::unique_ptr<FileHandle> taken = std::move(found->second);
+  handles_.erase(found);
+  SetAt(taken->number, nullptr);
+  std::erase_if(offered_, [&](const auto& offer) { return offer.second == handle; });
+  OfNode& of_node = nodes_[taken->node->number];
+  std::erase(of_node.open, handle);
+  ++of_node.closing;
+  return taken;
+}
+
+// What Take has taken.
+Status OpenFiles::End(std::unique_ptr<FileHandle> owned) {
+  const uint64_t number = owned->node->number;
   Status closed;
   if (owned->vdi) closed = owned->vdi.Close();
   if (owned->uses_page_cache) owned->node->cached_handles.fetch_sub(1);

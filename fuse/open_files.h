@@ -65,6 +65,8 @@ class OpenFiles {
   FileHandle* TakeOffered(uint64_t unique);
   // Closes it, which flushes and lets go of the VDI if it was the last; the error of that.
   Status Close(FileHandle* handle);
+  // The same for a request that may come twice (sent again after a daemon died), and find nothing.
+  Status CloseNumber(uint64_t number);
   void CloseAll();
 
   // What a thread that has a snapshot open, and now a new VDI, may be about to copy; null if it has
@@ -85,6 +87,9 @@ class OpenFiles {
   using Chunk = std::array<std::atomic<FileHandle*>, kChunkFiles>;
 
   FileHandle* Enter(std::unique_ptr<FileHandle> handle);
+  // Null if it is not there any more, whatever the pointer points to by now.
+  std::unique_ptr<FileHandle> Take(FileHandle* handle) QUOIN_REQUIRES(mutex_);
+  Status End(std::unique_ptr<FileHandle> owned);
   void SetAt(uint64_t number, FileHandle* handle) QUOIN_REQUIRES(mutex_);
 
   static bool IsUnused(const OfNode& of_node, const FileHandle* own);

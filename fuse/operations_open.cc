@@ -177,10 +177,8 @@ void Operations::Flush(Request request, fuse_ino_t, fuse_file_info* file) {
 
 void Operations::Release(Request request, fuse_ino_t, fuse_file_info* file) {
   // A daemon before may have closed it, and not come to answer.
-  FileHandle* const handle = open_files_.Find(file->fh);
-  if (handle == nullptr) return request.Done();
-  lanes_.releases.Post([this, handle, request = std::move(request)]() mutable {
-    request.Done(open_files_.Close(handle));
+  lanes_.releases.Post([this, number = file->fh, request = std::move(request)]() mutable {
+    request.Done(open_files_.CloseNumber(number));
   });
 }
 

@@ -20,7 +20,7 @@ struct DaemonOptions {
   uint64_t cache_bytes = uint64_t{256} << 20;  // of what is read from packs
   std::string log;  // a file; "": <log folder>/<session>.log, or the terminal in foreground
   bool foreground = false;
-  bool keeper = true;  // a process that starts the daemon again should it die
+  bool keeper = false;  // a process that starts the daemon again should it die
 
   // A daemon of another version takes what it knows, and its own default for what is missing.
   Json ToJson() const;

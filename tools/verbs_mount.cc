@@ -271,8 +271,8 @@ void AddMountVerbs(CLI::App& app, Invocation& invocation) {
       ->add_option("--seal-after", *seal_seconds,
                    "Seconds after a VDI's newest snapshot until it is moved into packs")
       ->type_name("SECONDS");
-  mount->add_flag("!--no-keeper", options->keeper,
-                  "Serve without a keeper: a daemon that dies takes the mount with it");
+  mount->add_flag("--keeper,!--no-keeper", options->keeper,
+                  "Start the daemon again when it dies, and let it be replaced (on trial)");
   mount->add_flag("!--no-sealing", options->seals, "Move nothing into packs unless asked to");
   mount->add_option("--cache", *cache_mebibytes, "Memory for what is read from packs, in MiB")
       ->type_name("MIB")

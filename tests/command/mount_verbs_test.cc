@@ -210,10 +210,6 @@ TEST_F(MountVerbsTest, AKilledDaemonIsNoticedAndItsMountCanBeTakenAway) {
   ASSERT_TRUE(file);
   ASSERT_EQ(pwrite(file.number(), "flushed", 7, 0), 7);
   ASSERT_EQ(fsync(file.number()), 0);
-  // The keeper would start it again.
-  const pid_t keeper = Status()[0]["keeper_pid"];
-  ASSERT_EQ(kill(keeper, SIGKILL), 0);
-  for (int i = 0; i < 200 && IsRunning(keeper); ++i) usleep(10'000);
   ASSERT_EQ(kill(daemon, SIGKILL), 0);
   for (int i = 0; i < 200 && IsRunning(daemon); ++i) usleep(10'000);
   file.Reset();
@@ -234,8 +230,8 @@ TEST_F(MountVerbsTest, AKilledDaemonIsNoticedAndItsMountCanBeTakenAway) {
   EXPECT_EQ(JsonOf({"check"})["findings"].size(), 0u);
 }
 
-TEST_F(MountVerbsTest, WithoutAKeeperTheDaemonIsTheForegroundProcess) {
-  ASSERT_TRUE(IsDone(Quoin({"mount", "--no-keeper", store(), mount()})));
+TEST_F(MountVerbsTest, WithoutAKeeperThereIsNoReload) {
+  ASSERT_TRUE(IsDone(Quoin({"mount", store(), mount()})));
   EXPECT_TRUE(Status()[0]["keeper_pid"].is_null());
   EXPECT_NE(Quoin({"status"}).out.find("no keeper"), std::string::npos);
   EXPECT_TRUE(IsRefused(Quoin({"reload", mount()}), 1, "it has no keeper"));
@@ -287,7 +283,7 @@ TEST_F(MountVerbsTest, InTheForegroundASignalEndsItCleanly) {
   }
   for (int i = 0; i < 400 && Status().empty(); ++i) usleep(50'000);
   ASSERT_EQ(Status().size(), 1u);
-  EXPECT_EQ(Status()[0]["keeper_pid"], child);
+  EXPECT_EQ(Status()[0]["daemon_pid"], child);
   EXPECT_TRUE(Status()[0]["log"].is_null());
   kill(child, SIGTERM);
   int state = 0;

@@ -159,6 +159,10 @@ class DiskUser {
 
 class KeeperTest : public MountTest {
  protected:
+  void SetUp() override {
+    tree_.UseKeeper();
+    MountTest::SetUp();
+  }
   nlohmann::json Status() const {
     const Outcome outcome = tree_.Quoin({"status", tree_.mount(), "--json"});
     const auto list = nlohmann::json::parse(outcome.output, nullptr, false);
@@ -374,6 +378,7 @@ class ReplacedBinaryTest : public ::testing::Test {
   void SetUp() override {
     std::filesystem::copy_file(QuoinBinary(), binary());
     setenv("QUOIN_BINARY", binary().c_str(), 1);
+    tree_.UseKeeper();
     ASSERT_TRUE(tree_.Start());
   }
   void TearDown() override {

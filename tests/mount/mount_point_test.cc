@@ -37,7 +37,6 @@ TEST_F(MountPointTest, UnfitMountPointsAreRefusedWithAReason) {
 }
 
 TEST_F(MountPointTest, ADeadMountIsNamedAsSuch) {
-  kill(tree_.keeper(), SIGKILL);  // it would start another daemon
   kill(tree_.daemon(), SIGKILL);
   Outcome again;
   for (int i = 0; i < 50; ++i) {  // until the system has taken the daemon's descriptors

@@ -77,6 +77,7 @@ void MountedStore::BecomeItsHost() const {
   BecomeItsHost();
   std::vector<std::string> words = {QuoinBinary(), "mount", store_, mount(), "--log",
                                     folder_ / "daemon.log"};
+  if (uses_keeper_) words.push_back("--keeper");
   words.insert(words.end(), options.begin(), options.end());
   const Outcome mounted = RunProgram(words);
   if (mounted.exit_status != 0) return Succeeded(mounted, "quoin mount");

@@ -31,6 +31,8 @@ class MountedStore {
   ::testing::AssertionResult Start(const std::string& store = "");
   // Mounts another one's store, as another host: each has an identity of its own.
   ::testing::AssertionResult Join(const std::string& store);
+  // The tree is mounted with a keeper from now on.
+  void UseKeeper() { uses_keeper_ = true; }
   // With more words for the command.
   ::testing::AssertionResult Mount(const std::vector<std::string>& options = {});
   ::testing::AssertionResult Unmount();
@@ -65,6 +67,7 @@ class MountedStore {
   std::string store_;
   pid_t daemon_ = 0;
   pid_t keeper_ = 0;
+  bool uses_keeper_ = false;
 };
 
 // A test with a store of its own, mounted.
