@@ -153,6 +153,9 @@ TEST_F(DataTest, AFileOpenedDirectCanBeMapped) {
 
 // fio writes with checksums and reads all of it back, at depth, through each of the interfaces that a
 // hypervisor uses.
+// With mappings each of its hundred flushes takes a tenth of a second and more.
+constexpr std::chrono::seconds kFioLimit{150};
+
 class FioTest : public MountTest, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(FioTest, VerifiesItsOwnWritesAtDepth) {
@@ -162,7 +165,8 @@ TEST_P(FioTest, VerifiesItsOwnWritesAtDepth) {
        "--direct=1", "--rw=randwrite", GetParam() == std::string("mmap") ? "--bs=4k" : "--bsrange=512-64k",
        "--iodepth=16",
        "--size=32m", "--io_size=24m", "--verify=crc32c", "--verify_fatal=1", "--fsync=64",
-       "--output-format=terse"});
+       "--output-format=terse"},
+      kFioLimit);
   EXPECT_EQ(done.exit_status, 0) << done.output;
 }
 
