@@ -13,8 +13,6 @@ namespace {
 
 // What a request takes that moves a VDI's data.
 constexpr std::chrono::hours kDataPatience{24 * 7};
-// An open for writing waits for the answer; it may come again for what takes longer.
-constexpr std::chrono::seconds kHandOverPatience{5};
 
 // Set in a thread that answers another session: it does what it can itself, and asks nobody further.
 thread_local bool is_answering = false;
@@ -57,7 +55,10 @@ std::optional<LockRecord> Store::Shared::OwnerElsewhere(const Id& vdi) {
 std::optional<OwnerAnswer> Store::Shared::Ask(const LockRecord& owner, const OwnerRequest& request) {
   RequestPatience patience;
   if (request.verb == OwnerVerb::kSeal) patience.answered_within = kDataPatience;
-  if (request.verb == OwnerVerb::kHandOver) patience.answered_within = kHandOverPatience;
+  // An open waits for it, no longer than for the lock.
+  if (request.verb == OwnerVerb::kHandOver) {
+    patience.begun_within = patience.answered_within = environment.options.ownership_wait;
+  }
   Result<std::string> told = CallSession(environment.storage, environment.layout, environment.sessions,
                                          owner.host, owner.session, request.Encode(), patience);
   if (told) {
@@ -85,7 +86,7 @@ void Store::Shared::AskToHandOver(const Id& vdi, const LockRecord& owner) {
   const OwnerRequest request{.verb = OwnerVerb::kHandOver, .vdi = vdi};
   const std::optional<OwnerAnswer> answer = Ask(owner, request);
   if (answer && !answer->status && answer->status.error().code != ErrorCode::kBusy) {
-    spdlog::warn("vdi {}: {} did not hand it over: {}", vdi.ToString(), DescribeHolder(owner),
+    spdlog::info("vdi {}: {} did not hand it over: {}", vdi.ToString(), DescribeHolder(owner),
                  answer->status.error().what);
   }
 }

@@ -47,7 +47,7 @@ def rules_of_the_code():
         quick_poll=number("metadata/writer_lock.cc", r"kPollInterval\{([\d']+)\}") / 1e3,
         slow_poll=number("metadata/writer_lock.cc", r"kSlowPollInterval\{([\d']+)\}") / 1e3,
         quick_polling=number("metadata/writer_lock.cc", r"kQuickPolling\{([\d']+)\}") / 1e3,
-        lane_threads=int(number("fuse/operations_table.cc", r"kMaxLaneThreads = (\d+);")))
+        lane_threads=int(number("fuse/lanes.h", r"BlockingLane opens\{(\d+)\};")))
 
 
 @dataclass(frozen=True)
