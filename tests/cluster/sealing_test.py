@@ -19,7 +19,7 @@ from blocks import BLOCK_BYTES
 from cluster import ClusterTest
 
 WHOLE_RUN_LIMIT_SECONDS = 120
-BUSY_SECONDS = {"local": 20, "gluster": 12, "moosefs": 8}
+BUSY_SECONDS = {"local": 20, "gluster": 20, "moosefs": 12}
 DISKS_PER_HOST = 2
 BLOCKS = 1024
 # Contents come in pieces of so many blocks; 8 in a row are what is looked for among what is stored.
