@@ -49,7 +49,11 @@ class OpenFiles {
   // The handle is known to the kernel by its number until Close. `opened_by` is the request that is to be
   // answered with it; MarkAnswered says that it was. Null if there are too many; it is closed then.
   FileHandle* Add(std::unique_ptr<FileHandle> handle, uint64_t opened_by);
-  static void MarkAnswered(FileHandle& handle) { handle.kept->opened_by.store(0); }
+  // The handle may have been closed since the answer, and its slot be another's: so it is not looked at.
+  static void MarkAnswered(KeptFile& kept, uint64_t opened_by) {
+    opened_by &= ~kSentAgain;
+    kept.opened_by.compare_exchange_strong(opened_by, 0);
+  }
   // A handle that a daemon before had, in the slot that it has.
   FileHandle* AddAgain(std::unique_ptr<FileHandle> handle);
   // Null for a number that no handle has.

@@ -35,7 +35,7 @@ void Operations::OpenFolder(Request request, fuse_ino_t number, fuse_file_info*)
     folders_.emplace(kept_.NumberOf(*handle->kept), handle);
   }
   if (request.AnswerOpen(kept_.NumberOf(*handle->kept), 0)) {
-    handle->kept->opened_by.store(0);
+    OpenFiles::MarkAnswered(*handle->kept, request.unique());
   } else {
     CloseFolder(kept_.NumberOf(*handle->kept));
   }

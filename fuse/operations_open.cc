@@ -93,16 +93,18 @@ FileHandle* Operations::AddHandle(std::unique_ptr<FileHandle> handle, const Requ
 }
 
 void Operations::AnswerOpen(Request request, FileHandle& handle) {
+  KeptFile& kept = *handle.kept;
   if (request.AnswerOpen(handle.number, KernelFlags(handle))) {
-    OpenFiles::MarkAnswered(handle);
+    OpenFiles::MarkAnswered(kept, request.unique());
   } else {
     static_cast<void>(open_files_.Close(&handle));
   }
 }
 
 void Operations::AnswerCreated(Request request, const Entry& entry, FileHandle& handle) {
+  KeptFile& kept = *handle.kept;
   if (request.AnswerCreated(entry, handle.number, KernelFlags(handle))) {
-    OpenFiles::MarkAnswered(handle);
+    OpenFiles::MarkAnswered(kept, request.unique());
   } else {
     static_cast<void>(open_files_.Close(&handle));
     inodes_.Forget(entry.number, 1);
