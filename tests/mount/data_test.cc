@@ -151,6 +151,23 @@ TEST_F(DataTest, AFileOpenedDirectCanBeMapped) {
   EXPECT_BYTES(ReadFrom(tree_.vdi("a"), 0, 6), "mapped");
 }
 
+// The kernel may send RELEASE before the thread that answered the open has done anything else.
+TEST_F(DataTest, FilesThatAreClosedAsSoonAsTheyAreOpenDoNoHarm) {
+  constexpr int kThreads = 4;
+  constexpr int kTimes = 4000;
+  ASSERT_EQ(CreateWithSize(tree_.vdi("a"), kMiB), 0);
+  std::vector<std::thread> threads;
+  for (int number = 0; number < kThreads; ++number) {
+    threads.emplace_back([&, number] {
+      const std::string path = number % 2 == 0 ? tree_.vdi("a") : tree_.control("version");
+      for (int i = 0; i < kTimes; ++i) {
+        ASSERT_TRUE(OpenFile(path, O_RDONLY).is_open()) << errno;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 // fio writes with checksums and reads all of it back, at depth, through each of the interfaces that a
 // hypervisor uses.
 // With mappings each of its hundred flushes takes a tenth of a second and more.
