@@ -132,12 +132,18 @@ void Vdi::CountWrite() {
   written_.store(true, std::memory_order_relaxed);
 }
 
+// Whoever is refused may find that the hand-over has come to nothing by now.
 template <typename Change>
 Status Vdi::Changing(Change change) {
-  Status changed = change();
-  if (changed || changed.error().code != ErrorCode::kReadOnly || !handed_over_) return changed;
-  QUOIN_TRY(TakeBack());
-  return change();
+  while (true) {
+    Status changed = change();
+    if (changed || changed.error().code != ErrorCode::kReadOnly) return changed;
+    if (handed_over_) {
+      QUOIN_TRY(TakeBack());
+    } else if (!is_owner()) {
+      return changed;
+    }
+  }
 }
 
 Status Vdi::Write(uint64_t offset, std::span<const std::byte> bytes) {
@@ -220,7 +226,8 @@ Status Vdi::Flush() {
   QUOIN_TRY(CheckWritable());
   // Someone who began after this request came has flushed for both.
   if (flushed_through_ >= mine) return {};
-  if (handed_over_) return {};  // all that was written was made durable then
+  // All that was written was made durable then; while it is just being handed over, that is to come.
+  if (handed_over_ && database_ == nullptr) return {};
   QUOIN_TRY(RequireOwner());
   const uint64_t through = flush_requests_.load();
   QUOIN_TRY(Record(Extent::kWithHead, {}));

@@ -165,7 +165,7 @@ class Vdi final : public Image, public std::enable_shared_from_this<Vdi> {
   Status TakeBackToOpen() QUOIN_REQUIRES(lifecycle_mutex_);
   Result<bool> IsStillWanted() const QUOIN_REQUIRES(lifecycle_mutex_);
   Failure WasHandedOver() const;
-  // Runs `change` on the data, once more if the VDI was handed over and could be taken back.
+  // Runs `change` on the data; again if a hand-over refused it that came to nothing or could be taken back.
   template <typename Change>
   Status Changing(Change change);
 

@@ -163,7 +163,16 @@ TEST_F(HandOverTest, IfItCannotBeMadeDurableTheOwnerKeepsIt) {
     if (call != Call::kWrite || path.find(id_.ToString() + "/vdi.db") == std::string::npos) return;
     if (!is_full.exchange(true)) fs_.SetCapacity(fs_.used_bytes());
   });
+  // Who writes meanwhile notices nothing. (What the head has already takes no room.)
+  std::atomic<bool> is_over{false};
+  Status written;
+  std::thread guest([&] {
+    while (written && !is_over) written = WriteAt(handle_, 0, 2);
+  });
   EXPECT_ERROR(kBusy, target_->OpenVdi(id_, Access::kReadWrite));
+  is_over = true;
+  guest.join();
+  EXPECT_OK(written);
   EXPECT_TRUE(is_full);
   fs_.SetObserver(nullptr);
   fs_.SetCapacity(uint64_t{1} << 40);
