@@ -93,9 +93,10 @@ class WriterLock {
                      // of this host's that died before it had done that.
   };
 
-  // Tries until `wait` has passed, polling. An owner of this host that died is waited for like a living
-  // one while its keeper is there to start it again, unless that keeper is ours. kBusy names the holder ("host node2 has had it open
-  // since 10:02 (pid 4711)"); kBusy with the hint `quoin lock break` if another host did not let go
+  // Tries until `wait` has passed, polling. An owner of this host that died is waited for like a living one
+  // while its keeper is there to start it again, unless that keeper is ours. kBusy names the holder ("host
+  // node2 has had it open since 10:02 (pid 4711)"); kBusy with the hint `quoin lock break` if another host
+  // did not let go
   // cleanly; kCorrupt with the same hint if the record is rubbish. `vdi_name` is for messages.
   // Without `succession` no owner of another host is succeeded that was not declared dead by Break.
   // `file_system` is the storage itself, not fenced.

@@ -1,5 +1,4 @@
-// Becoming the owner of a VDI, recovering what a dead owner left, reading what another published, and
-// letting go.
+// Becoming the owner of a VDI, recovering what a dead owner left, and letting go.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -14,7 +13,6 @@
 #include "metadata/published.h"
 #include "metadata/storage_findings.h"
 #include "snapshots/group_decision.h"
-#include "snapshots/published_patience.h"
 #include "snapshots/sealer.h"
 #include "snapshots/stack_opening.h"
 #include "snapshots/store_environment.h"
@@ -24,22 +22,6 @@ namespace quoin {
 namespace {
 
 constexpr std::string_view kHeadOwnershipMark = ".owned-";
-
-bool LeadsTo(const Names& names, const std::string& name, const Id& id) {
-  const Result<NameFacts> facts = names.Lookup(name);
-  return facts && !facts->is_folder && facts->vdi == id;
-}
-
-// The name that the VDI had when it was looked up, or what has become of it: folders are renamed
-// without asking the owners of the VDIs in them.
-Status ReleaseNamesOf(const Names& names, const std::string& name, const Id& id) {
-  if (LeadsTo(names, name, id)) return names.Release(name);
-  QUOIN_ASSIGN(const std::vector<NamedVdi> all, names.ListAll("", nullptr));
-  for (const NamedVdi& named : all) {
-    if (named.id == id) QUOIN_TRY(names.Release(named.name));
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -88,142 +70,7 @@ Status Vdi::DropHandle(Access access) {
   return status;
 }
 
-// ------------------------------------------------------------------------------- reading
-
-// Takes over what is published, unless that is what we have already. If the last owner died on this
-// host, the VDI is recovered and published first, so that a reader misses nothing that was flushed.
-Status Vdi::LoadPublished() {
-  const Result<LockStatus> last = WriterLock::Inspect(environment_.storage, folder_);
-  if (last && !last->damaged && !last->held && !last->record.clean &&
-      last->record.host == environment_.self.host) {
-    if (BecomeOwner()) {
-      const Status published = LetGo();
-      if (!published && published.error().code == ErrorCode::kNoSpace) return ReadUnpublished();
-      QUOIN_TRY(published);
-    }
-  }
-  return LoadPublishedFiles(Wanted::kNewest);
-}
-
-Status Vdi::LoadPublishedFiles(Wanted wanted) {
-  PublishedPatience patience(*environment_.options.clock);
-  while (true) {
-    bool is_published = false;
-    const Status loaded = LoadPublishedOnce(wanted, is_published);
-    if (loaded || !is_published || !patience.GoOn(loaded.error())) return loaded;
-  }
-}
-
-Status Vdi::LoadPublishedOnce(Wanted wanted, bool& is_published) {
-  FileSystem& fs = files_;
-  QUOIN_ASSIGN(const FileFacts facts, fs.Facts(StoreLayout::Published(folder_)));
-  if (facts.identity == published_file_ && facts.ctime_ns == published_ctime_ns_) return {};
-  QUOIN_ASSIGN(VdiState state, ReadPublished(fs, folder_));
-  is_published = true;
-  if (state.vdi.id != id_) {
-    return Fail(ErrorCode::kCorrupt, fmt::format("{} is of another VDI, {}",
-                                                 StoreLayout::Published(folder_),
-                                                 state.vdi.id.ToString()));
-  }
-  if (wanted == Wanted::kWithHead && !state.vdi.head_published) return {};
-  MutexLock lock(state_mutex_);
-  const auto head = std::find_if(state.layers.begin(), state.layers.end(),
-                                 [&](const auto& l) { return l.seq == state.vdi.head_seq; });
-  if (head == state.layers.end()) {
-    return Fail(ErrorCode::kCorrupt,
-                fmt::format("{} names no head", StoreLayout::Published(folder_)));
-  }
-  QUOIN_ASSIGN(LayerStack stack, OpenStack(head->parent_seq, state));
-  if (state.vdi.head_published && !state.vdi.head_ownership_file.empty()) {
-    // Not through the cache: a head may change once an owner has it again.
-    QUOIN_ASSIGN(std::unique_ptr<OwnershipSet> owned,
-                 LoadOwnershipFile(fs, LayerLocation("").folder + "/" +
-                                           state.vdi.head_ownership_file));
-    QUOIN_ASSIGN(std::unique_ptr<Layer> layer,
-                 Layer::Open(environment_.file_system, LayerLocation(head->name),
-                             state.vdi.size_bytes, std::move(owned),
-                             Layer::Role::kHeadForReading));
-    stack = stack.WithOnTop(std::move(layer));
-  }
-  const uint64_t size = state.vdi.size_bytes;
-  QUOIN_ASSIGN(const uint64_t data, stack.CountData(0, BlocksOf(size)));
-  data_.Replace({nullptr, std::move(stack), size, data});
-  state_ = std::move(state);
-  unpublished_head_blocks_.reset();
-  mtime_ns_ = state_.vdi.attributes.mtime_ns;
-  published_file_ = facts.identity;
-  published_ctime_ns_ = facts.ctime_ns;
-  if (readers_ + writers_ > 0) new_content_ = true;
-  return {};
-}
-
-uint64_t Vdi::ShownEpoch() const {
-  MutexLock lock(state_mutex_);
-  return state_.vdi.epoch;
-}
-
-void Vdi::FollowPublished() {
-  if (becoming_owner_) return;  // which may wait for another host, with the mutex held
-  MutexLock lock(lifecycle_mutex_);
-  const Status looked = LookForNewer();
-  if (!looked && !std::exchange(cannot_follow_, true)) {
-    spdlog::warn("{}: what its last owner left cannot be read yet: {}", Title(),
-                 looked.error().what);
-  }
-  if (looked) cannot_follow_ = false;
-}
-
-Status Vdi::LookForNewer() {
-  if (readers_ + writers_ == 0 || is_owner() || !data_.has_contents()) return {};
-  {
-    MutexLock lock(state_mutex_);
-    if (unpublished_head_blocks_) return {};  // newer than what is published
-  }
-  QUOIN_ASSIGN(const FileFacts facts,
-               files_.Facts(StoreLayout::Published(folder_)));
-  if (facts.identity == looked_at_file_ && facts.ctime_ns == looked_at_ctime_ns_) return {};
-  QUOIN_TRY(LoadPublishedFiles(Wanted::kWithHead));
-  looked_at_file_ = facts.identity;
-  looked_at_ctime_ns_ = facts.ctime_ns;
-  return {};
-}
-
-// The store is too full to publish what was recovered: read it as the database has it. The lock
-// stays unclean, so whoever opens the VDI next recovers and publishes again.
-Status Vdi::ReadUnpublished() {
-  QUOIN_TRY(BecomeOwner());
-  MutexLock lock(state_mutex_);
-  const uint64_t head_blocks = data_.head()->ownership().data_blocks();
-  DropKeptHeads();
-  const Status reading = KeepForReading();
-  if (reading) {
-    unpublished_head_blocks_ = head_blocks;
-  } else {
-    Abandon();
-  }
-  (void)LetLockGo();
-  return reading;
-}
-
-std::optional<PublishedVdi> Vdi::UnpublishedState() const {
-  MutexLock lock(state_mutex_);
-  if (!unpublished_head_blocks_) return std::nullopt;
-  PublishedVdi vdi;
-  vdi.state = state_;
-  vdi.head_data_blocks = *unpublished_head_blocks_;
-  return vdi;
-}
-
-// From owner to reader: the same contents, with the head open for reading only.
-Status Vdi::KeepForReading() {
-  QUOIN_ASSIGN(std::unique_ptr<Layer> head, ReopenHeadForReading());
-  const uint64_t size = data_.size_bytes();
-  const uint64_t data = data_.data_blocks();
-  LayerStack stack = data_.below().WithOnTop(std::move(head));
-  database_.reset();
-  data_.Replace({nullptr, std::move(stack), size, data});
-  return {};
-}
+// ------------------------------------------------------------------------------- layers
 
 Result<std::shared_ptr<const Layer>> Vdi::OpenFrozenLayer(const LayerRecord& record) {
   const Layer::Location location = LayerLocation(record.name);
@@ -388,84 +235,6 @@ Result<std::unique_ptr<Layer>> Vdi::OpenHead(const LayerRecord& record) {
                      Layer::Role::kHead);
 }
 
-// --------------------------------------------------------------------------- what was kept
-
-std::unique_ptr<KeptHead> Vdi::MakeKept(uint32_t seq, const std::string& name,
-                                        uint64_t size_bytes) {
-  KeptHeads* const heads = environment_.options.kept_heads;
-  return heads == nullptr ? nullptr : heads->Make(id_, seq, name, size_bytes);
-}
-
-void Vdi::TakeKeptHeads() {
-  left_heads_.clear();
-  unrecorded_.clear();
-  if (environment_.options.kept_heads == nullptr) return;
-  left_heads_ = environment_.options.kept_heads->TakeLeft(id_);
-  // Whoever owned the VDI in between has left another head than this. (Who lets go drops its own.)
-  std::erase_if(left_heads_, [this](const std::unique_ptr<KeptHead>& left)
-                                 QUOIN_NO_THREAD_SAFETY_ANALYSIS {
-    if (lock_->continues() && left->epoch() >= lock_->record().kept_since) return false;
-    left->Drop();
-    return true;
-  });
-}
-
-// A snapshot that was under way may have put heads on top of the recorded one: what was in that is
-// frozen, and answered writes are in the others. They are recorded by the next flush, as they would have
-// been by the snapshot.
-void Vdi::ResumeKeptHeads() {
-  std::erase_if(left_heads_, [this](const std::unique_ptr<KeptHead>& left)
-                                 QUOIN_NO_THREAD_SAFETY_ANALYSIS {
-    const LayerRecord* const row = FindLayer(left->seq());
-    const bool is_new = row == nullptr && left->seq() > state_.vdi.head_seq;
-    const bool is_wanted = row != nullptr && row->name == left->name() &&
-                           row->state != LayerState::kSealed && !row->has_ownership_file;
-    if (!is_new && !is_wanted) left->Drop();
-    return !is_new && !is_wanted;
-  });
-  for (const std::unique_ptr<KeptHead>& left : left_heads_) {
-    if (FindLayer(left->seq()) != nullptr) continue;
-    LayerRecord record;
-    record.seq = left->seq();
-    record.parent_seq = state_.vdi.head_seq;
-    record.state = LayerState::kHead;
-    record.name = left->name();
-    record.size_bytes = left->size_bytes();
-    for (LayerRecord& layer : state_.layers) {
-      if (layer.seq != state_.vdi.head_seq) continue;
-      layer.state = LayerState::kFrozen;
-      layer.size_bytes = left->size_bytes();
-    }
-    state_.layers.push_back(record);
-    state_.vdi.head_seq = record.seq;
-    state_.vdi.next_seq = std::max(state_.vdi.next_seq, record.seq + 1);
-  }
-  if (!left_heads_.empty()) vdi_row_changed_ = true;
-}
-
-// What was not recorded of it may not be all that is recorded.
-Result<std::shared_ptr<const Layer>> Vdi::ResumeFrozenLayer(const LayerRecord& record) {
-  const auto left = std::find_if(left_heads_.begin(), left_heads_.end(), [&](const auto& kept) {
-    return kept->name() == record.name;
-  });
-  auto owned = std::make_unique<OwnershipSet>(std::move(*left));
-  left_heads_.erase(left);
-  QUOIN_ASSIGN(std::unique_ptr<Layer> opened,
-               Layer::Open(environment_.file_system, LayerLocation(record.name), record.size_bytes,
-                           std::move(owned), Layer::Role::kHead));
-  std::shared_ptr<Layer> layer = std::move(opened);
-  unrecorded_.push_back(layer);
-  return std::shared_ptr<const Layer>(std::move(layer));
-}
-
-void Vdi::DropKeptHeads() {
-  for (const auto& layer : unrecorded_) {
-    if (KeptHead* const kept = layer->ownership().kept()) kept->Drop();
-  }
-  if (data_.head() == nullptr) return;
-  if (KeptHead* const kept = data_.head()->ownership().kept()) kept->Drop();
-}
-
 // The dead owner may be a living one that was stopped or cut off for too long: it changes nothing more
 // once it finds that out, but each of its threads may be in the midst of one call, and the storage may
 // have writes of it under way. What goes from its temporaries to a name cannot any more once they are
@@ -494,9 +263,9 @@ Status Vdi::DetachFromStaleOwner() {
   return {};
 }
 
-// What a dead owner may have left: two names after a rename, rows of a finished layer. From another host, also a writer that does not know that it is
-// dead: its head is frozen as recorded, and what it still writes there is in no block that counts as
-// owned, or is one of the unflushed writes that a crash may keep or lose.
+// What a dead owner may have left: two names after a rename, rows of a finished layer. One of another host
+// also a writer that does not know that it is dead: its head is frozen as recorded, and what it still writes
+// there is in no block that counts as owned, or is one of the unflushed writes that a crash may keep or lose.
 Status Vdi::Recover() {
   // A session that goes on after another of its keeper is asked again for a renaming that was not answered,
   // and guests wait for it: it looks at no other names.
@@ -683,70 +452,6 @@ Status Vdi::PublishHead() {
   written_ = false;
   if (!old_file.empty() && old_file != new_file) (void)fs.Remove(folder + "/" + old_file);
   return Unpin();
-}
-
-// ------------------------------------------------------------------------------- removal
-
-Status Vdi::CheckRemovable(const std::string& name, bool with_snapshots) const {
-  if (state_.snapshots.empty()) return {};
-  if (!with_snapshots) {
-    return Fail(ErrorCode::kNotEmpty,
-                fmt::format("cannot remove vdis/{}: it has {} snapshots", name,
-                            state_.snapshots.size()),
-                fmt::format("quoin rm {} --with-snapshots", name));
-  }
-  for (const SnapshotRecord& snapshot : state_.snapshots) {
-    if (!snapshot.is_protected) continue;
-    return Fail(ErrorCode::kNotPermitted,
-                fmt::format("cannot remove vdis/{}: its snapshot {} is protected", name,
-                            snapshot.name),
-                fmt::format("quoin snap unprotect {}@{}", name, snapshot.name));
-  }
-  return {};
-}
-
-Status Vdi::RemoveAsOwner(const std::string& name, bool with_snapshots) {
-  FileSystem& fs = files_;
-  const StoreLayout& layout = environment_.layout;
-  MutexLock lifecycle(lifecycle_mutex_);
-  if (readers_ + writers_ > 0) {
-    return Fail(ErrorCode::kBusy, fmt::format("cannot remove vdis/{}: it is open", name),
-                "stop the guest or program that uses it first");
-  }
-  QUOIN_TRY(BecomeOwner());
-  MutexLock lock(state_mutex_);
-  const std::shared_ptr<WriterLock> held = LetLockGo();
-  Status removable = CheckRemovable(name, with_snapshots);
-  // Only its owner renames a VDI, so from here on this stays as it is, but for its folder.
-  if (!LeadsTo(environment_.names, name, id_)) {
-    removable = Fail(ErrorCode::kNotFound,
-                     fmt::format("cannot remove vdis/{}: it has just been renamed", name));
-  }
-  const std::vector<LayerRecord> layers = state_.layers;
-  DropKeptHeads();
-  Abandon();
-  if (!removable) {
-    (void)held->ReleaseClean();
-    return removable;
-  }
-  const std::string removed = layout.RemovedVdi(id_);
-  QUOIN_TRY(fs.Rename(folder_, removed));
-  Status gone = fs.SyncDirectory(layout.Vdis());
-  if (gone) gone = ReleaseNamesOf(environment_.names, name, id_);
-  if (!gone) {
-    // As long as the name leads to it, it had better be there.
-    if (LeadsTo(environment_.names, name, id_) && fs.Rename(removed, folder_)) {
-      (void)fs.SyncDirectory(layout.Vdis());
-    }
-    return gone;
-  }
-  environment_.removals.Count(layers);
-  (void)fs.Remove(layout.Pin(id_));
-  // The VDI is gone; what is left of its files is swept when a store is opened.
-  if (const Status swept = RemoveTree(fs, removed); !swept) {
-    spdlog::warn("vdis/{} is removed, but not yet all of its files: {}", name, swept.error().what);
-  }
-  return {};
 }
 
 // Forgets everything that an owner holds. With the writer lock gone unreleased, the next owner
