@@ -33,7 +33,7 @@ Result<Json> ReloadMount(const std::string& mount) {
              : Result<Json>(Fail(ErrorCode::kNotFound, ""));
   if (!answer && answer.error().code == ErrorCode::kNotFound) {
     return Fail(ErrorCode::kNotFound, act + ": it has no keeper that could replace its daemon",
-                fmt::format("quoin unmount {0}, and mount it again", mount_point));
+                fmt::format("quoin unmount {0}, and mount it again with --keeper", mount_point));
   }
   if (!answer) {
     return Fail(answer.error().code, fmt::format("{}: {}", act, answer.error().what),
